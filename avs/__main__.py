@@ -1,0 +1,5 @@
+"""Entry point of `python -m avs`."""
+
+from avs.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What the sound says, second by second."""

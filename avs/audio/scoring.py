@@ -1,0 +1,38 @@
+"""Media shards → per-second eventness and audio features of every clip, through the item store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from avs.audio import features
+from avs.audio.eventness import EventnessParams, make_backend
+from avs.core.clips import Clip, write_table
+from avs.core.execute import progress
+from avs.core.store import ItemStore, item_key, write_array, write_json
+from avs.preprocess import MediaShards
+
+
+def score_clips(media: Path, out: Path, p: EventnessParams) -> dict[str, int]:
+    """Write `scores.npy` [N, T], `features.npy` [N, T, 10], `index.tsv` and `meta.json`."""
+    shards = MediaShards(media)
+    backend = make_backend(p.method, weights=p.weights)
+    provenance = {"method": p.method, "version": backend.version, "weights": backend.weights_digest}
+    keys = [item_key(**provenance, features=features.VERSION, media=clip.media) for clip in shards.clips]
+
+    def compute(positions: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for position in progress(positions, "eventness"):
+            waveform = shards.waveform(shards.clips[position])[None]
+            scores = backend(waveform, num_seconds=shards.num_seconds)
+            basic = features.basic_features(waveform, num_seconds=shards.num_seconds)
+            yield position, np.concatenate([scores[..., None], basic], axis=-1)[0].astype(np.float32)
+
+    table, computed = ItemStore("eventness").pack(keys, compute)
+    write_array(out / "scores.npy", np.ascontiguousarray(table[..., 0]))
+    write_array(out / "features.npy", np.ascontiguousarray(table[..., 1:]))
+    write_table(out / "index.tsv", shards.table(), Clip)
+    scale = {"unit": backend.scale.unit, "std_threshold": backend.scale.std_threshold}
+    write_json(out / "meta.json", provenance | {"scale": scale})
+    return {"clips": len(keys), "computed": computed}

@@ -1,0 +1,310 @@
+"""Media files: pictures by presentation time and 16 kHz mono sound from them; small videos into them."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.codec.context import Flags
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+from PIL import Image
+
+from avs.core.store import atomic
+
+Frame = TypeVar("Frame", av.VideoFrame, av.AudioFrame)
+RATE = 16_000
+MAX_SIDE = 8192
+# Playlists and scripted formats, which can name other files or addresses, are not among them.
+FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,ogg,asf,wav,mp3,aac,flac"
+_GAP = RATE // 20  # jumps in audio time stamps up to 50 ms are jitter
+_EPS = 2e-6  # a container's start time is rounded to microseconds
+_BITEXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+
+class MediaError(Exception):
+    """A file that cannot be used; the message is the reason, in one line."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a clip shows and sounds like.
+
+    frames: T upright RGB pictures, uint8 [H,W,3] at native size, frame t being the one shown at t + 0.5 s;
+    audio: int16 [T * 16000]; flags: any of no_audio, short_video, short_audio, damaged.
+    """
+
+    frames: list[np.ndarray]
+    audio: np.ndarray
+    flags: tuple[str, ...]
+
+
+def read_media(path: Path, num_seconds: int) -> Media:
+    """Decode the first `num_seconds` of a file in one pass, on one thread.
+
+    Times count from the container's start. Frames are chosen and sound is placed by presentation time; where
+    there is no sound there is silence. Flags: `no_audio`; `short_video`, the last frame is held because the
+    video ends less than 1 s early, before the last t + 0.5; `short_audio`, more than 50 ms are missing at the
+    end; `damaged`, the decoder met errors. Raises MediaError where no use can be made of the file.
+    """
+    with _opened(path) as container:
+        origin = max(container.start_time or 0, 0) / av.time_base
+        pictures, sound = _Pictures(num_seconds, origin), _Sound(num_seconds, origin)
+        sinks: dict[Any, Any] = dict(zip(_streams(container), (pictures, sound), strict=False))
+        damaged = _decode(container, sinks)
+        frames = pictures.finish()
+        sound.finish()
+    flags = {"no_audio": sound.empty, "short_video": pictures.short, "short_audio": sound.short}
+    flags["damaged"] = damaged
+    return Media(frames, sound.samples, tuple(name for name, raised in flags.items() if raised))
+
+
+def _opened(path: Path) -> InputContainer:
+    if not path.is_file():
+        raise MediaError("no such file" if not path.exists() else "not a regular file")
+    if path.stat().st_size == 0:
+        raise MediaError("file is empty")
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        # An absolute path is never taken for an address or an option.
+        return av.open(str(path.absolute()), options=options, metadata_errors="ignore")
+    except (av.FFmpegError, UnicodeError) as error:
+        raise MediaError(f"cannot be opened: {getattr(error, 'strerror', 'odd file name')}") from error
+
+
+def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    """The streams to decode: a video and, where there is one, an audio stream."""
+    video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+    if video is None:
+        raise MediaError("no video stream")
+    if video.codec_context is None:
+        raise MediaError("no decoder for the video stream")
+    if max(video.codec_context.width, video.codec_context.height) > MAX_SIDE:
+        size = f"{video.codec_context.width}x{video.codec_context.height}"
+        raise MediaError(f"frame size {size} exceeds {MAX_SIDE} a side")
+    video.codec_context.options = {"max_pixels": str(MAX_SIDE**2)}  # holds if the size changes later
+    audio = [stream for stream in container.streams.audio if stream.codec_context is not None][:1]
+    streams: list[VideoStream | AudioStream] = [video, *audio]
+    for stream in streams:
+        stream.codec_context.thread_count = 1
+    return streams
+
+
+def _decode(container: InputContainer, sinks: dict[Any, Any]) -> bool:
+    """Feed the sinks until they are full; whether the data was damaged."""
+    damaged = False
+    packets = container.demux(list(sinks))
+    while not all(sink.full for sink in sinks.values()):
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            sink = sinks[packet.stream]
+            damaged |= packet.is_corrupt
+            frames: list[Any] = [] if sink.full else packet.decode()
+            for frame in frames:
+                damaged |= frame.is_corrupt
+                sink.add(frame)
+        except av.FFmpegError:
+            damaged = True
+    return damaged
+
+
+class _Pictures:
+    """Picks the frames shown at 0.5, 1.5, … s."""
+
+    def __init__(self, num_seconds: int, origin: float) -> None:
+        self.short = False
+        self._count, self._origin = num_seconds, origin
+        self._chosen: list[np.ndarray] = []
+        self._last: av.VideoFrame | None = None
+        self._end = 0.0
+
+    @property
+    def full(self) -> bool:
+        return len(self._chosen) == self._count
+
+    @property
+    def _target(self) -> float:
+        return len(self._chosen) + 0.5 + _EPS
+
+    def add(self, frame: av.VideoFrame) -> None:
+        pts = frame.dts if frame.pts is None else frame.pts
+        if pts is None or frame.time_base is None:
+            return
+        time = float(pts * frame.time_base) - self._origin
+        while not self.full and time > self._target:
+            self._chosen.append(_upright(self._last or frame))
+        self._last = frame
+        self._end = time + float((frame.duration or 0) * frame.time_base)
+
+    def finish(self) -> list[np.ndarray]:
+        if self._last is None:
+            raise MediaError("no frame could be decoded")
+        if not self.full:
+            if self._end <= self._count - 1 + _EPS:
+                raise MediaError(f"video ends at {self._end:.2f} s of {self._count} s")
+            self.short = self._end <= self._count - 0.5
+            self._chosen += [_upright(self._last)] * (self._count - len(self._chosen))
+        return self._chosen
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    try:
+        picture = frame.to_ndarray(format="rgb24", interpolation=_BITEXACT, threads=1)
+    except av.FFmpegError as error:
+        raise MediaError(f"a frame cannot be converted to RGB: {error.strerror}") from error
+    return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
+
+
+class _Sound:
+    """Resamples to 16 kHz mono and lays the samples down at their presentation times."""
+
+    def __init__(self, num_seconds: int, origin: float) -> None:
+        self.samples = np.zeros(num_seconds * RATE, np.int16)
+        self._origin = origin
+        self._begun, self._cursor = False, 0
+        self._kind: tuple[str, str, int] | None = None
+        self._resampler = av.AudioResampler("s16", "mono", RATE)
+
+    @property
+    def full(self) -> bool:
+        return self._cursor >= len(self.samples)
+
+    @property
+    def empty(self) -> bool:
+        return self._cursor <= 0
+
+    @property
+    def short(self) -> bool:
+        return 0 < self._cursor < len(self.samples) - _GAP
+
+    def add(self, frame: av.AudioFrame) -> None:
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._kind not in (None, kind):  # some streams change their rate or layout on the way
+            self.finish()
+        self._kind = kind
+        for block in self._resampler.resample(frame):
+            self._place(block)
+
+    def finish(self) -> None:
+        if self._kind is not None:
+            for block in self._resampler.resample(None):
+                self._place(block)
+        self._resampler = av.AudioResampler("s16", "mono", RATE)
+
+    def _place(self, block: av.AudioFrame) -> None:
+        start = self._cursor if block.time is None else round((block.time - self._origin) * RATE)
+        begin = self._cursor if self._begun and abs(start - self._cursor) <= _GAP else start
+        self._begun, self._cursor = True, begin + block.samples
+        low, high = np.clip((begin, self._cursor), 0, len(self.samples))
+        self.samples[low:high] = block.to_ndarray()[0, low - begin : high - begin]
+
+
+def write_media(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: int | Fraction,
+    audio: np.ndarray | None = None,
+    *,
+    crf: int = 18,
+) -> None:
+    """Write RGB frames uint8 [H,W,3] (even sizes) and int16 [S] sound at 16 kHz as H.264 and AAC in mp4.
+
+    The same input gives the same bytes; the file appears under its name only when it is complete.
+    """
+    with atomic(path) as file, av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        _encode(container, iter(frames), Fraction(fps), audio, crf)
+
+
+def _encode(
+    container: OutputContainer,
+    frames: Iterator[np.ndarray],
+    fps: Fraction,
+    audio: np.ndarray | None,
+    crf: int,
+) -> None:
+    first = next(frames)
+    video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
+    video.pix_fmt = "yuv420p"
+    video.height, video.width = first.shape[:2]
+    streams: dict[type, Any] = {av.VideoFrame: video}
+    if audio is not None:
+        streams[av.AudioFrame] = container.add_stream("aac", rate=RATE, layout="mono")
+    for stream in streams.values():
+        stream.codec_context.thread_count = 1
+        stream.codec_context.flags |= Flags.bitexact
+    for frame in _interleaved(chain([first], frames), fps, audio):
+        container.mux(streams[type(frame)].encode(frame))
+    for stream in streams.values():
+        container.mux(stream.encode(None))
+
+
+def _interleaved(
+    pictures: Iterable[np.ndarray], fps: Fraction, audio: np.ndarray | None
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """Each picture followed by the sound of its time, so that a reader can stop early."""
+    samples = np.zeros(0, np.int16) if audio is None else audio
+    start = 0
+    for index, picture in enumerate(pictures):
+        yield _timed(av.VideoFrame.from_ndarray(picture, format="rgb24"), index, 1 / fps)
+        stop = round((index + 1) / fps * RATE)
+        yield from _blocks(samples, start, stop)
+        start = stop
+    yield from _blocks(samples, start, len(samples))
+
+
+def _blocks(samples: np.ndarray, start: int, stop: int) -> Iterator[av.AudioFrame]:
+    block = samples[start:stop]
+    if len(block):
+        frame = av.AudioFrame.from_ndarray(block[None], format="s16", layout="mono")
+        frame.sample_rate = RATE
+        yield _timed(frame, start, Fraction(1, RATE))
+
+
+def _timed(frame: Frame, pts: int, time_base: Fraction) -> Frame:
+    frame.pts, frame.time_base = pts, time_base
+    return frame
+
+
+def jpeg(frame: np.ndarray) -> bytes:
+    """RGB uint8 [H,W,3] as a JPEG of quality 95 without chroma subsampling."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def unjpeg(data: bytes) -> np.ndarray:
+    """The RGB picture, uint8 [H,W,3], of a JPEG file's bytes."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def wav(samples: np.ndarray) -> bytes:
+    """Mono int16 [S] at 16 kHz as a WAV file's bytes."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def unwav(data: bytes) -> np.ndarray:
+    """Samples, int16 [S], of a mono 16-bit 16 kHz WAV file's bytes; ValueError if it is another kind."""
+    with wave.open(io.BytesIO(data)) as file:
+        kind = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+        if kind != (1, 2, RATE):
+            raise ValueError(f"WAV (channels, bytes, rate) {kind} must be (1, 2, {RATE})")
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)

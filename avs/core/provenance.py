@@ -1,0 +1,71 @@
+"""What a stage cost and where it ran: `results/cost.json` and `results/environment.json`, outside every comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from avs.core.store import write_json
+
+COST = Path("results/cost.json")
+ENVIRONMENT = Path("results/environment.json")
+
+
+@contextmanager
+def measured(stage: str) -> Iterator[dict[str, Any]]:
+    """Record the seconds and peak memory of a stage, and what it adds to the yielded dictionary."""
+    started = time.perf_counter()
+    cost: dict[str, Any] = {}
+    yield cost
+    cost["seconds"] = round(time.perf_counter() - started, 2)
+    cost["peak_mib"] = _peak_mib()
+    write_json(COST, _read(COST) | {stage: cost})
+    write_json(ENVIRONMENT, _environment())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _peak_mib() -> dict[str, int]:
+    """Peak resident memory of this process and of its largest finished worker."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    usage = {"process": resource.RUSAGE_SELF, "worker": resource.RUSAGE_CHILDREN}
+    return {name: resource.getrusage(who).ru_maxrss // unit for name, who in usage.items()}
+
+
+def _environment() -> dict[str, Any]:
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "commit": _commit(),
+        "image": os.environ.get("AVS_IMAGE"),
+        "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,158 @@
+"""Content-addressed items and atomic files: what was finished is never redone, never lost and never read torn.
+
+Items live outside the repository, so that every clone, experiment and process of a user shares them. An item's
+key is the hash of all that its content depends on; an item's file carries the hash of its own payload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from avs.core.errors import InputError
+
+_DIGEST_SIZE = 32
+_STALE_SECONDS = 24 * 3600
+
+
+def root() -> Path:
+    """The store's folder: `$AVS_STORE`, else `avs` in the user's cache folder."""
+    chosen = os.environ.get("AVS_STORE")
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(chosen).expanduser().absolute() if chosen else Path(caches).expanduser() / "avs"
+
+
+def raw_root() -> Path:
+    """The folder of raw data sets: `$AVS_DATA_DIR`, else `raw` in the store."""
+    chosen = os.environ.get("AVS_DATA_DIR")
+    return Path(chosen).expanduser().absolute() if chosen else root() / "raw"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing bytes; the file appears under its name only once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write JSON with sorted keys, so that equal content means equal bytes."""
+    with atomic(path) as file:
+        file.write((json.dumps(tree, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def write_metrics(path: Path, tree: Any) -> None:
+    """Write numbers rounded to six decimals, without those that are not defined (NaN)."""
+    write_json(path, _rounded(tree))
+
+
+def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
+    with atomic(path) as file:
+        for row in rows:
+            file.write((json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def item_key(**parts: Any) -> str:
+    """The key of an item that depends on `parts` (JSON values) and on nothing else."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class ItemStore:
+    """Items of one kind: `kind/<first two digits of the key>/<key>`, each the payload after its SHA-256."""
+
+    def __init__(self, kind: str) -> None:
+        self.folder = root() / kind
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        return self.folder / key[:2] / key
+
+    def __contains__(self, key: str) -> bool:
+        return self.path(key).exists()
+
+    def save(self, key: str, payload: bytes) -> None:
+        with atomic(self.path(key)) as file:
+            file.write(hashlib.sha256(payload).digest())
+            file.write(payload)
+
+    def load(self, key: str) -> bytes:
+        """The payload; a damaged item is removed and reported, so that the next run makes it again."""
+        content = self.path(key).read_bytes()
+        digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+        if hashlib.sha256(payload).digest() != digest:
+            self.path(key).unlink(missing_ok=True)
+            raise InputError(
+                f"stored item {self.path(key)} was damaged and has been removed: run the stage again"
+            )
+        return payload
+
+    def save_array(self, key: str, array: np.ndarray) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        self.save(key, buffer.getvalue())
+
+    def load_array(self, key: str) -> np.ndarray:
+        return np.load(io.BytesIO(self.load(key)), allow_pickle=False)
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Positions in `keys` of the items that have to be made, each distinct key once."""
+        first = {key: position for position, key in reversed(list(enumerate(keys)))}
+        return [
+            position for key, position in sorted(first.items(), key=lambda pair: pair[1]) if key not in self
+        ]
+
+    def pack(
+        self, keys: Sequence[str], compute: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]]
+    ) -> tuple[np.ndarray, int]:
+        """Stack the arrays of `keys`, made by `compute(positions)` where absent: ([N, ...], how many were made).
+
+        Each array is saved as soon as `compute` yields it, so interrupted work resumes where it stopped.
+        """
+        missing = self.missing(keys)
+        for position, array in compute(missing):
+            self.save_array(keys[position], array)
+        return np.stack([self.load_array(key) for key in keys]), len(missing)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written more than a day ago."""
+        limit = time.time() - _STALE_SECONDS
+        for leftover in self.folder.glob("*/.partial-*"):
+            if leftover.stat().st_mtime < limit:
+                leftover.unlink(missing_ok=True)
+
+
+def _rounded(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _rounded(value) for key, value in tree.items() if value == value}
+    if isinstance(tree, list):
+        return [_rounded(value) for value in tree]
+    return round(tree, 6) if isinstance(tree, float) else tree
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

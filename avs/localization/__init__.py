@@ -1,0 +1,1 @@
+"""Training and judging the per-second event localisation of the AVS study."""

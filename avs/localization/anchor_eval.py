@@ -1,0 +1,58 @@
+"""How good the anchors are by themselves: recall of event seconds, beside the controls that make it readable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from avs.core.clips import Clip, read_table
+from avs.core.errors import InputError
+from avs.localization.arms import propose_all
+from avs.localization.recall import recall_table
+from avs.sampling.anchors import AnchorParams
+
+DELTAS = (0, 1, 2)
+
+
+def evaluate_anchors(
+    eventness: Path, *, k: int, anchors: AnchorParams, splits: Sequence[str]
+) -> tuple[dict, list[dict]]:
+    """Metrics and one row a clip, over the clips of `splits` that have an event.
+
+    All anchors are judged, those of clips too that the study would sample uniformly because their scores are
+    flat: the share of those is `fallback`.
+    """
+    clips = read_table(eventness / "index.tsv", Clip)
+    proposals = propose_all(np.load(eventness / "scores.npy"), eventness, k=k, p=anchors)
+    chosen = [i for i, clip in enumerate(clips) if clip.split in splits and clip.event().any()]
+    if not chosen:
+        raise InputError(f"no clip with an event in the splits {', '.join(splits)} (see p0.eval_splits)")
+    events = np.stack([clips[i].event() for i in chosen])
+    judged = [proposals[i].ungated for i in chosen]
+    fallback = [proposals[i].fallback for i in chosen]
+    metrics = {
+        "clips": len(chosen),
+        "fallback": float(np.mean(fallback)),
+        "event_share": float(events.mean()),
+    }
+    metrics |= recall_table(events, judged, k=k, deltas=DELTAS)
+    rows = [
+        {
+            "clip": clips[i].key,
+            "split": clips[i].split,
+            "event_seconds": np.flatnonzero(event).tolist(),
+            "scores": [round(score, 6) for score in proposals[i].scores],
+            "anchors": proposals[i].ungated,
+            "fallback": proposals[i].fallback,
+        }
+        for i, event in zip(chosen, events, strict=True)
+    ]
+    return metrics, rows
+
+
+def recall_curves(metrics: dict) -> list[dict]:
+    """Recall against the tolerance Δ in seconds, a column a kind of anchor."""
+    kinds = [kind for kind, row in metrics.items() if isinstance(row, dict)]
+    return [{"delta": d} | {kind: metrics[kind][f"recall_d{d}"] for kind in kinds} for d in DELTAS]

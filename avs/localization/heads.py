@@ -1,0 +1,70 @@
+"""The trainable heads, many at once: every arm and seed is one slice of the same stacked tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+HeadName = Literal["mlp", "temporal_conv"]
+
+
+class StackedHeads(nn.Module):
+    """M independent heads: a convolution over time (width 1 for `mlp`), ReLU, dropout, a linear classifier.
+
+    Forward takes [M, B, T, D] and gives logits [M, B, T, C]. Heads with the same seed start from the same weights.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        inputs: int,
+        hidden: int,
+        classes: int,
+        *,
+        head: HeadName,
+        kernel: int,
+        dropout: float,
+        fan_in: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.kernel = 1 if head == "mlp" else kernel
+        self.hidden = hidden
+        first = (fan_in or inputs) * self.kernel
+        drawn = {
+            seed: _draw(seed, inputs, self.kernel * hidden, hidden, classes, first) for seed in set(seeds)
+        }
+        for number, name in enumerate(("weight1", "bias1", "weight2", "bias2")):
+            setattr(self, name, nn.Parameter(torch.stack([drawn[seed][number] for seed in seeds])))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        models, batch, seconds, _ = x.shape
+        taps = torch.bmm(x.flatten(1, 2), self.weight1).view(models, batch, seconds, self.kernel, self.hidden)
+        hidden = self._over_time(taps) + self.bias1[:, None, None]
+        hidden = self.dropout(torch.relu(hidden)).flatten(1, 2)
+        return torch.baddbmm(self.bias2[:, None], hidden, self.weight2).view(models, batch, seconds, -1)
+
+    def _over_time(self, taps: Tensor) -> Tensor:
+        """Sum tap j of second t + j - kernel // 2 into second t, zeros outside: a 'same' convolution."""
+        half = self.kernel // 2
+        padded = nn.functional.pad(taps, (0, 0, 0, 0, half, half))
+        seconds = taps.shape[2]
+        return torch.stack([padded[:, :, j : j + seconds, j] for j in range(self.kernel)]).sum(0)
+
+
+def _draw(seed: int, inputs: int, columns: int, hidden: int, classes: int, fan_in: int) -> tuple[Tensor, ...]:
+    """PyTorch's default initialisation of Linear and Conv1d: uniform within 1 / sqrt(fan in)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int, fan: int) -> Tensor:
+        return (torch.rand(*shape, generator=generator) * 2 - 1) / fan**0.5
+
+    return (
+        uniform(inputs, columns, fan=fan_in),
+        uniform(hidden, fan=fan_in),
+        uniform(hidden, classes, fan=hidden),
+        uniform(classes, fan=hidden),
+    )

@@ -1,0 +1,184 @@
+"""The verdict of the study: do audio anchors beat uniform sampling at exactly the same token budget?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avs.core.clips import BACKGROUND, targets
+from avs.core.stats import holm, paired_bootstrap, paired_t
+from avs.localization.arms import mean_cost
+from avs.localization.study import Answers, Study, answer, load_study
+from avs.localization.train import P0Params
+from avs.sampling.anchors import AnchorParams
+from avs.sampling.tokens import BudgetParams, tokens
+
+# The planned contrasts: named before any result is seen, and corrected together.
+CONTRASTS = (
+    ("anchored_topk", "uniform"),
+    ("anchored_topk", "random_topk"),
+    ("oracle_topk", "uniform"),
+    ("oracle_topk", "anchored_topk"),
+    ("anchored_topk", "audio_concat_uniform"),
+    ("audio_concat_anchored_topk", "anchored_topk"),
+    ("audio_concat_anchored_topk", "audio_concat_uniform"),
+    ("anchored_topk", "audio_feat_concat_uniform"),
+    ("audio_feat_concat_anchored_topk", "anchored_topk"),
+    ("audio_feat_concat_anchored_topk", "audio_feat_concat_uniform"),
+)
+TESTED = ("accuracy", "class_event")
+
+# measure → arm → score of each evaluated clip [seeds, clips]; NaN where a clip has no event to be scored on
+Scores = Mapping[str, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """`metrics` and `headline` for people and `dvc metrics`, `rows` one a clip, `arms_plot` one row an arm."""
+
+    metrics: dict[str, Any]
+    headline: dict[str, float]
+    rows: list[dict[str, Any]]
+    arms_plot: list[dict[str, Any]]
+
+
+def run_study(
+    cache: Path,
+    eventness: Path,
+    *,
+    k: int,
+    anchors: AnchorParams,
+    budget: BudgetParams,
+    p: P0Params,
+    device: str = "auto",
+) -> Result:
+    """Train and judge all arms. The first of `p.eval_splits` is the verdict; the others come under `splits`."""
+    study = load_study(cache, eventness, k=k, anchors=anchors, budget=budget, seeds=p.seeds)
+    answers = answer(study, p, device)
+    scores = per_clip_scores(study, answers)
+    splits = np.array([study.clips[i].split for i in answers.positions])
+    parts = {name: _only(scores, splits == name) for name in p.eval_splits}
+    metrics = {name: split_metrics(study, part, p, budget) for name, part in parts.items()}
+    verdict, *others = p.eval_splits
+    combined = metrics[verdict] | ({"splits": {name: metrics[name] for name in others}} if others else {})
+    return Result(
+        metrics=combined,
+        headline=_headline(combined),
+        rows=clip_rows(study, answers),
+        arms_plot=_arms_plot(combined, parts[verdict], p.resamples),
+    )
+
+
+def per_clip_scores(study: Study, answers: Answers) -> Scores:
+    """`accuracy` over all seconds, `accuracy_event` over event seconds, and `class_event`: the share of event
+    seconds whose class is right with background left out, which resolution as a side channel cannot raise."""
+    target = targets([study.clips[i] for i in answers.positions], study.classes)
+    event = target != BACKGROUND
+    return {
+        "accuracy": {arm: (best == target).mean(-1) for arm, best in answers.best.items()},
+        "accuracy_event": {arm: _over_events(best == target, event) for arm, best in answers.best.items()},
+        "class_event": {arm: _over_events(best == target, event) for arm, best in answers.foreground.items()},
+    }
+
+
+def split_metrics(study: Study, scores: Scores, p: P0Params, budget: BudgetParams) -> dict[str, Any]:
+    """Arms with their cost, and the contrasts between them."""
+    seeds, clips = scores["accuracy"]["uniform"].shape
+    price = {r: float(tokens(r, budget.patch_size)) for r in budget.resolutions}
+    arms: dict[str, Any] = {}
+    for arm, plan in study.plans.items():
+        arms[arm] = {measure: _mean_std(by_arm[arm]) for measure, by_arm in scores.items()}
+        arms[arm] |= {"tokens": mean_cost(plan, price), "gflops": mean_cost(plan, study.gflops)}
+    return {
+        "tokens_per_clip": study.tokens_per_clip,
+        "clips": clips,
+        "seeds": seeds,
+        "arms": arms,
+        "contrasts": contrasts(scores, p.resamples),
+    }
+
+
+def contrasts(scores: Scores, resamples: int) -> dict[str, dict[str, dict[str, float]]]:
+    """The planned contrasts of each tested measure: paired bootstrap over clips with the seeds inside.
+
+    Holm's correction covers all of them together. `t_p` is the original's t-test over seeds: it knows nothing of
+    the spread between clips, and is there for comparison only.
+    """
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for measure in TESTED:
+        for a, b in CONTRASTS:
+            first, second = scores[measure][a], scores[measure][b]
+            diff, low, high, p = paired_bootstrap(first, second, resamples=resamples)
+            t_p = paired_t(np.nanmean(first, axis=1), np.nanmean(second, axis=1))
+            found[measure, f"{a}-{b}"] = {"diff": diff, "ci_low": low, "ci_high": high, "p": p, "t_p": t_p}
+    for row, adjusted in zip(found.values(), holm([row["p"] for row in found.values()]), strict=True):
+        row["p_holm"] = float(adjusted)
+    return {m: {name: row for (measure, name), row in found.items() if measure == m} for m in TESTED}
+
+
+def clip_rows(study: Study, answers: Answers) -> list[dict[str, Any]]:
+    """One row an evaluated clip: scores, anchors, and each arm's plan and answers ([seeds][T] class indices)."""
+    return [
+        {
+            "clip": study.clips[position].key,
+            "split": study.clips[position].split,
+            "target": targets([study.clips[position]], study.classes)[0].tolist(),
+            "scores": [round(score, 6) for score in study.proposals[position].scores],
+            "anchors": study.proposals[position].anchors,
+            "max_high": study.proposals[position].max_high,
+            "fallback": study.proposals[position].fallback,
+            "plans": {arm: _distinct(plan[:, position]) for arm, plan in study.plans.items()},
+            "answers": {arm: best[:, place].tolist() for arm, best in answers.best.items()},
+            "answers_foreground": {arm: best[:, place].tolist() for arm, best in answers.foreground.items()},
+        }
+        for place, position in enumerate(answers.positions)
+    ]
+
+
+def _distinct(plan: np.ndarray) -> list[int] | list[list[int]]:
+    """A plan [seeds, T]; once where all seeds share it."""
+    return plan[0].tolist() if (plan == plan[0]).all() else plan.tolist()
+
+
+def _only(scores: Scores, chosen: np.ndarray) -> Scores:
+    return {m: {arm: score[:, chosen] for arm, score in by_arm.items()} for m, by_arm in scores.items()}
+
+
+def _over_events(right: np.ndarray, event: np.ndarray) -> np.ndarray:
+    counts = event.sum(-1)
+    return np.where(counts > 0, (right & event).sum(-1) / np.maximum(counts, 1), np.nan)
+
+
+def _mean_std(scores: np.ndarray) -> dict[str, float]:
+    """Mean over clips and seeds, and the standard deviation between seeds."""
+    by_seed = np.nanmean(scores, axis=1)
+    return {"mean": float(by_seed.mean()), "std": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else 0.0}
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The few numbers that a person compares between runs."""
+    main = {
+        arm: metrics["arms"][arm]["accuracy"]["mean"] for arm in ("uniform", "anchored_topk", "oracle_topk")
+    }
+    line = {f"accuracy_{arm}": value for arm, value in main.items()}
+    for measure in TESTED:
+        row = metrics["contrasts"][measure]["anchored_topk-uniform"]
+        line |= {
+            f"{measure}_anchored_minus_uniform_{name}": row[name]
+            for name in ("diff", "ci_low", "ci_high", "p_holm")
+        }
+    return line
+
+
+def _arms_plot(metrics: Mapping[str, Any], scores: Scores, resamples: int) -> list[dict[str, Any]]:
+    """Accuracy of each arm with its 95 % interval over clips, beside what it costs."""
+    rows = []
+    for arm, score in scores["accuracy"].items():
+        mean, low, high, _ = paired_bootstrap(score, np.zeros_like(score), resamples=resamples)
+        cost = {name: metrics["arms"][arm][name] for name in ("tokens", "gflops")}
+        rows.append({"arm": arm, "accuracy": mean, "low": low, "high": high} | cost)
+    return rows

@@ -1,0 +1,66 @@
+"""The tables that a run prints: every arm at its cost, and the planned contrasts with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+ALPHA = 0.05
+
+
+def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the metrics of `p0`."""
+    console = console or Console()
+    console.print(_arms(metrics))
+    console.print(_contrasts(metrics))
+
+
+def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the metrics of `anchor_eval`."""
+    table = _table(f"Recall of event seconds, {metrics['clips']} clips", "anchors", "Δ 0", "Δ 1", "Δ 2")
+    for kind, row in metrics.items():
+        if isinstance(row, dict):
+            table.add_row(kind, *(f"{row[f'recall_d{delta}']:.3f}" for delta in (0, 1, 2)))
+    (console or Console()).print(table)
+
+
+def _arms(metrics: Mapping[str, Any]) -> Table:
+    title = (
+        f"{metrics['clips']} test clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
+    )
+    columns = ("arm", "accuracy", "on event seconds", "class of event seconds", "tokens", "GFLOPs")
+    table = _table(title, *columns)
+    for arm, row in metrics["arms"].items():
+        cells = (_mean_std(row[name]) for name in ("accuracy", "accuracy_event", "class_event"))
+        table.add_row(arm, *cells, f"{row['tokens']:.0f}", f"{row['gflops']:.1f}")
+    return table
+
+
+def _contrasts(metrics: Mapping[str, Any]) -> Table:
+    title = "Planned contrasts: difference [95 % interval over clips], p after Holm (* below .05)"
+    table = _table(title, "contrast", "accuracy", "p", "class of event seconds", "p")
+    tested = metrics["contrasts"]
+    for name in tested["accuracy"]:
+        cells = (cell for measure in ("accuracy", "class_event") for cell in _verdict(tested[measure][name]))
+        table.add_row(name.replace("-", " − "), *cells)  # noqa: RUF001
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _mean_std(row: Mapping[str, float]) -> str:
+    return f"{row['mean']:.3f} ({row['std']:.3f})"
+
+
+def _verdict(row: Mapping[str, float]) -> tuple[str, str]:
+    star = "*" if row["p_holm"] < ALPHA else " "
+    return f"{row['diff']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]", f"{row['p_holm']:.3f}{star}"

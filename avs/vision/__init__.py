@@ -1,0 +1,1 @@
+"""Frozen image encoders at several resolutions, what they cost, and the cache of their features."""

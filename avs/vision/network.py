@@ -1,0 +1,52 @@
+"""What every frozen image network offers to the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from avs.core.errors import InputError
+from avs.vision.flops import module_gflops
+
+
+class Network(nn.Module):
+    """Normalised images [B,3,R,R] -> features [B,dim]; one instance serves every resolution.
+
+    `feature` says what the output is, `patch_size` is the unit in which a resolution counts as tokens, `mean`
+    and `std` are those of RGB in [0, 1] that the weights were trained with.
+    """
+
+    dim: int
+    feature: str
+    patch_size: int = 16
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    memory_format: torch.memory_format = torch.contiguous_format
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights from a published state dict: all of it, or InputError naming what does not fit."""
+        raise NotImplementedError
+
+    def gflops(self, resolution: int) -> float:
+        """Cost of one image in GFLOP, a multiply-add counted as two operations."""
+        return module_gflops(self, resolution)
+
+    def cpu_batch_size(self, resolution: int) -> int:
+        """The number of images a pass that is fastest on a CPU, as measured.
+
+        It divides ten, so that a clip of ten frames fills its batches.
+        """
+        raise NotImplementedError
+
+
+def load_all(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict that must fit exactly; InputError names what is missing, left over or of another shape."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"weights do not fit: {' '.join(str(error).split())}") from None

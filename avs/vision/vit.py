@@ -1,0 +1,175 @@
+"""Vision transformers: the image towers of CLIP models (open_clip), in three layouts of their weights, and timm's."""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from avs.core.errors import InputError
+from avs.core.weights import load_tensors
+from avs.vision.network import Network, load_all
+from avs.vision.torchvision_shim import ensure_torchvision
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# transformers' names -> open_clip's, applied in this order; q, k and v are joined before.
+_RENAMED = (
+    (r"^embeddings\.class_embedding$", "class_embedding"),
+    (r"^embeddings\.position_embedding\.weight$", "positional_embedding"),
+    (r"^embeddings\.patch_embedding\.", "conv1."),
+    (r"^pre_layrnorm\.", "ln_pre."),
+    (r"^post_layernorm\.", "ln_post."),
+    (r"^encoder\.layers\.", "transformer.resblocks."),
+    (r"\.layer_norm([12])\.", r".ln_\1."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+    (r"\.self_attn\.", ".attn."),
+)
+
+
+class VisionTransformer(Network):
+    """What the two kinds of transformers share."""
+
+    def cpu_batch_size(self, resolution: int) -> int:
+        return 5 if resolution <= 224 else 2
+
+
+class OpenClipViT(VisionTransformer):
+    """An open_clip image tower; `config` is one of open_clip's model configurations.
+
+    The feature is the class token after the last layer norm, before the projection and not normalised (tower's
+    own pooling where its configuration says another). The position table is resized to the patches of each
+    image: bicubic, align_corners False, no antialias, the class position kept.
+    """
+
+    feature = "class token after the last norm"
+    mean, std = _CLIP_MEAN, _CLIP_STD
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        ensure_torchvision()
+        from open_clip.model import _build_vision_tower  # the whole model would bring a text tower
+
+        self.visual = _build_vision_tower(
+            config["embed_dim"], dict(config["vision_cfg"]), config.get("quick_gelu", False)
+        )
+        self.visual.proj = None
+        self.visual.output_tokens = False
+        self.dim = self.visual.ln_post.normalized_shape[0]
+        self.patch_size = self.visual.patch_size[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        positions = _resize_positions(self.visual.positional_embedding, images.shape[-1] // self.patch_size)
+        return functional_call(self.visual, {"positional_embedding": positions}, (images,))
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the tower out of a state dict in the layout of open_clip, OpenAI or transformers, and load all of it.
+
+        InputError names what is missing, left over or of another shape.
+        """
+        load_all(self.visual, clip_tower(tensors))
+
+
+class TimmViT(VisionTransformer):
+    """A vision transformer of timm with its own pooling and normalisation constants."""
+
+    feature = "timm's pooled feature"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        ensure_torchvision()
+        import timm
+
+        if not timm.is_model(name):
+            raise InputError(f"timm has no model {name!r}; one it has: timm:vit_small_patch16_224")
+        try:
+            model: Any = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+        except TypeError:
+            model = None
+        if not getattr(model, "dynamic_img_size", False):
+            raise InputError(f"timm:{name} cannot take images of several sizes: choose a plain ViT")
+        self.model = model
+        self.dim = model.num_features
+        self.patch_size = model.patch_embed.patch_size[0]
+        self.mean, self.std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a state dict in timm's layout, all of it but the classifier."""
+        load_all(self.model, {key: value for key, value in tensors.items() if not key.startswith("head.")})
+
+
+def open_clip_network(name: str) -> OpenClipViT:
+    """The image tower of open_clip's model `name`, with random weights; InputError where it is none or no ViT."""
+    ensure_torchvision()
+    import open_clip
+
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise InputError(f"open_clip has no model {name!r}; one it has: open_clip:ViT-B-32-quickgelu")
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision or not isinstance(vision.get("layers", 12), int):
+        raise InputError(f"open_clip:{name} is no plain ViT: try open_clip:ViT-B-16 or a timm:NAME")
+    return OpenClipViT(config)
+
+
+def read_clip(path: Path) -> dict[str, Tensor]:
+    """Tensors of a CLIP file by name: .safetensors, a pickled state dict, or OpenAI's TorchScript archive."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        if is_script:  # not a pickle: its own interpreter reads it, and no Python runs
+            return torch.jit.load(path, map_location="cpu").state_dict()
+    return load_tensors(path)
+
+
+def clip_tower(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The image tower of a CLIP state dict under open_clip's names, without its projection, as float32."""
+    tower = {key.removeprefix("module."): value for key, value in tensors.items()}
+    for prefix in ("visual.", "vision_model."):
+        inside = {key.removeprefix(prefix): value for key, value in tower.items() if key.startswith(prefix)}
+        tower = inside or tower
+    tower.pop("proj", None)
+    tower.pop("embeddings.position_ids", None)
+    if "embeddings.class_embedding" in tower:
+        tower = _from_transformers(tower)
+    return {key: value.float() for key, value in tower.items()}
+
+
+def _from_transformers(tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, value in tower.items():
+        found = re.fullmatch(r"(.+\.self_attn\.)([qkv])_proj\.(weight|bias)", key)
+        if found and found[2] != "q":
+            continue
+        if found:
+            names = [f"{found[1]}{letter}_proj.{found[3]}" for letter in "qkv"]
+            if not tower.keys() >= set(names):
+                raise InputError(f"weights hold {key} without its k and v")
+            key, value = f"{found[1]}in_proj_{found[3]}", torch.cat([tower[name] for name in names])
+        for pattern, replacement in _RENAMED:
+            key = re.sub(pattern, replacement, key)
+        renamed[key] = value
+    return renamed
+
+
+def _resize_positions(table: Tensor, side: int) -> Tensor:
+    """Position table [1 + n², D] -> [1 + side², D]."""
+    stored = math.isqrt(len(table) - 1)
+    if side == stored:
+        return table
+    grid = table[1:].float().reshape(1, stored, stored, -1).permute(0, 3, 1, 2)
+    grid = functional.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
+    return torch.cat([table[:1], grid.flatten(2)[0].T.to(table.dtype)])

@@ -1,0 +1,28 @@
+"""One thin module a stage: load its parameters, call one function of avs/, write its outputs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from avs.core.errors import InputError
+from avs.core.provenance import measured
+
+
+def run(stage: Callable[[Any], dict[str, Any]]) -> None:
+    """Run a stage once all of params.yaml is checked, print what it did, and record what it cost.
+
+    A mistake of the user's is told in one line.
+    """
+    from avs.config import load_config  # it imports every part of avs: not for the worker processes
+
+    name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    try:
+        config = load_config()
+        with measured(name) as cost:
+            cost |= stage(config)
+    except InputError as error:
+        sys.exit(f"{name}: error: {error}")
+    print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in cost.items() if isinstance(value, int)))

@@ -1,0 +1,29 @@
+"""Every test gets an item store of its own; only published weights are kept between runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avs.core.media import write_media
+
+
+@pytest.fixture(autouse=True)
+def _own_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.node.get_closest_marker("weights"):
+        monkeypatch.setenv("AVS_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("AVS_DATA_DIR", raising=False)
+
+
+@pytest.fixture()
+def tiny_videos(tmp_path: Path) -> Path:
+    """Six 3-second videos v0..v5 of 48x32 pixels at 4 fps, each with a tone from second 1 to 2."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        frames = [rng.integers(0, 255, (32, 48, 3), dtype=np.uint8) for _ in range(12)]
+        audio = np.zeros(3 * 16000)
+        audio[16000:32000] = 0.3 * np.sin(2 * np.pi * 200 * (1 + number) * np.arange(16000) / 16000)
+        write_media(folder / f"v{number}.mp4", frames, fps=4, audio=(audio * 32767).astype(np.int16))
+    return folder

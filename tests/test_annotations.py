@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from avs.core.errors import InputError
+from avs.datasets.annotations import AVE_HEADER, Annotation, read_annotations, with_hashed_splits
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def ave(folder: Path, *lines: str, **splits: list[str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for split, rows in splits.items():
+        (folder / f"{split}Set.txt").write_text("\n".join(rows))
+    (folder / "Annotations.txt").write_text("\n".join(lines))
+    return folder / "Annotations.txt"
+
+
+def test_ave_rows_keep_commas_dashes_and_order(tmp_path: Path) -> None:
+    path = ave(tmp_path, AVE_HEADER, "Bark, dog&-a b&good&2&4", "", "Cat&-a b&good&0&0")
+    assert read_annotations(path, 10) == [
+        Annotation("-a b.mp4", "Bark, dog", 2, 4, 10),
+        Annotation("-a b.mp4", "Cat", 0, 0, 10),
+    ]
+
+
+def test_a_byte_order_mark_crlf_and_no_header_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "Annotations.txt").write_bytes("\ufeffDog&x&good&1&2\r\n".encode())
+    assert read_annotations(tmp_path, 10) == [Annotation("x.mp4", "Dog", 1, 2, 10)]
+
+
+def test_splits_are_found_by_row_not_by_video(tmp_path: Path) -> None:
+    rows = ["Dog&x&good&0&9", "Cat&x&good&0&9", "Cow&y&good&0&9"]
+    path = ave(tmp_path, *rows, train=[rows[1], rows[2]], test=[rows[0]])
+    assert [row.split for row in read_annotations(path, 10)] == ["test", "train", "train"]
+
+
+def test_a_tsv_may_name_its_splits(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text('video\tlabel\tstart\tend\tsplit\nsub/a.mkv\t"Dog"\t0.5\t3\tval\n')
+    assert read_annotations(path, 4) == [Annotation("sub/a.mkv", '"Dog"', 0.5, 3, 4, "val")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("Annotations.txt", "Dog&x&good&0", "line 1: 4 fields"),
+        ("Annotations.txt", f"{AVE_HEADER}\nDog&x&good&a&3", r"line 2: start \('a'\)"),
+        ("Annotations.txt", "Dog&x&good&5&3", "line 1: need 0 <= start"),
+        ("Annotations.txt", "Dog&x&good&5&11", r"end \(11\) <= seconds \(10\)"),
+        ("Annotations.txt", "Dog&x&good&nan&3", "need 0 <= start"),
+        ("Annotations.txt", "&x&good&1&3", "may not be empty"),
+        ("Annotations.txt", AVE_HEADER, "no annotation row"),
+        ("rows.tsv", "video\tlabel\nx\ty", "no column start, end"),
+        ("rows.tsv", "video\tlabel\tstart\tend\tsplit\na\tb\t0\t1\tdev", "split \\('dev'\\) must be one of"),
+    ],
+)
+def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_annotations(tmp_path / name, 10)
+
+
+def test_rows_in_no_split_file_are_named(tmp_path: Path) -> None:
+    path = ave(tmp_path, "Dog&x&good&0&9", "Cat&y&good&0&9", train=["Dog&x&good&0&9"])
+    with pytest.raises(InputError, match="line 2: in none of the split files"):
+        read_annotations(path, 10)
+
+
+def test_files_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "Annotations.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read as UTF-8"):
+        read_annotations(tmp_path, 10)
+    with pytest.raises(InputError, match=r"absent\.txt"):
+        read_annotations(tmp_path / "absent.txt", 10)
+
+
+def test_hashed_splits_do_not_move_when_videos_are_added() -> None:
+    rows = [Annotation(f"{i}.mp4", "x", 0, 1, 10) for i in range(400)]
+    splits = [row.split for row in with_hashed_splits(rows, 0.15, 0.3)]
+    assert [row.split for row in with_hashed_splits(rows[::2], 0.15, 0.3)] == splits[::2]
+    shares = [splits.count(name) / 400 for name in ("train", "val", "test")]
+    assert shares == pytest.approx([0.55, 0.15, 0.3], abs=0.06)
+    assert with_hashed_splits([Annotation("0.mp4", "x", 0, 1, 10, "val")], 0, 0.9)[0].split == "val"
+
+
+@pytest.mark.skipif(not (SHARED / "ave").exists(), reason="AVE's annotations are not beside this checkout")
+def test_the_published_files_of_ave_are_read_whole() -> None:
+    rows = read_annotations(SHARED / "ave", 10)
+    assert len(rows) == 4143
+    assert len({row.video for row in rows}) == 4097
+    assert [sum(row.split == s for row in rows) for s in ("train", "val", "test")] == [3339, 402, 402]
+    assert len({row.label for row in rows}) == 28

@@ -1,0 +1,38 @@
+import os
+
+import pytest
+
+from avs.core.errors import InputError
+from avs.core.execute import ExecutionParams, Failure, map_items
+
+
+def square(x: int) -> int:
+    if x == 3:
+        raise InputError("three is not for us")
+    if x == 4:
+        raise ZeroDivisionError("four")
+    return x * x
+
+
+def die(x: int) -> int:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("execution", [ExecutionParams(workers=2), ExecutionParams(backend="inline")])
+def test_results_keep_their_order_and_failures_their_reason(execution: ExecutionParams) -> None:
+    results = map_items(square, range(6), execution, "square")
+    assert results == [0, 1, 4, Failure("three is not for us"), Failure("ZeroDivisionError: four"), 25]
+
+
+def test_a_dead_worker_is_explained() -> None:
+    with pytest.raises(InputError, match="a worker process died"):
+        map_items(die, range(4), ExecutionParams(workers=2), "die")
+
+
+def test_nothing_to_do_starts_nothing() -> None:
+    assert map_items(die, [], ExecutionParams(workers=2), "die") == []
+
+
+def test_workers_must_be_positive() -> None:
+    with pytest.raises(ValueError, match=r"workers \(0\) must be >= 1"):
+        ExecutionParams(workers=0)

@@ -1,0 +1,154 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avs.core.clips import Clip, write_table
+from avs.core.errors import InputError
+from avs.core.store import write_array, write_json
+from avs.localization.anchor_eval import evaluate_anchors, recall_curves
+from avs.localization.arms import ARMS
+from avs.localization.p0 import CONTRASTS, contrasts, run_study
+from avs.localization.train import P0Params
+from avs.sampling.anchors import AnchorParams
+from avs.sampling.tokens import BudgetParams
+
+CLIPS, SECONDS, DIM = 60, 10, 6
+P0 = P0Params(head="mlp", hidden=16, seeds=2, epochs=25, batch_size=4, lr=0.01, resamples=500)
+
+
+@pytest.fixture()
+def stages(tmp_path: Path) -> Path:
+    """What `cache` and `eventness` would leave: the class shows at 352 px only, and sounds where it shows."""
+    rng = np.random.default_rng(0)
+    clips, scores, features = [], [], {r: [] for r in (160, 224, 352)}
+    for n in range(CLIPS):
+        start, label = int(rng.integers(0, 8)), n % 3
+        event = np.isin(np.arange(SECONDS), [start, start + 1])
+        split = ("train", "train", "val", "test")[n // 3 % 4]
+        clips.append(Clip(f"{n}-v", split, "abc"[label], start, start + 2, SECONDS, f"{n}.mp4", "0"))
+        scores.append(5.0 * event)
+        for resolution, table in features.items():
+            frame = 0.1 * rng.normal(size=(SECONDS, DIM))
+            frame[:, 0] += event
+            if resolution == 352:
+                frame[:, 1 + label] += 2 * event
+            table.append(frame)
+    for folder in (tmp_path / "cache", tmp_path / "eventness"):
+        write_table(folder / "index.tsv", clips, Clip)
+    for resolution, table in features.items():
+        write_array(tmp_path / f"cache/res_{resolution}.npy", np.array(table, dtype=np.float32))
+    write_json(tmp_path / "cache/meta.json", {"gflops": {"160": 1.0, "224": 2.0, "352": 5.0}})
+    write_array(tmp_path / "eventness/scores.npy", np.array(scores, dtype=np.float32))
+    write_array(tmp_path / "eventness/features.npy", rng.normal(size=(CLIPS, SECONDS, 10)).astype(np.float32))
+    write_json(tmp_path / "eventness/meta.json", {"scale": {"unit": "nat", "std_threshold": 1.0}})
+    return tmp_path
+
+
+def study(stages: Path, p: P0Params = P0, **change):  # noqa: ANN003, ANN202
+    options = {"k": 2, "anchors": AnchorParams(), "budget": BudgetParams(), "p": p} | change
+    return run_study(stages / "cache", stages / "eventness", **options)
+
+
+def test_the_planted_effect_is_found_and_priced(stages: Path) -> None:
+    result = study(stages)
+    metrics = result.metrics
+    assert (metrics["clips"], metrics["seeds"], metrics["tokens_per_clip"]) == (15, 2, 1960)
+    assert set(metrics["arms"]) == set(ARMS)
+    row = metrics["contrasts"]["class_event"]["anchored_topk-uniform"]
+    assert row["diff"] > 0.3
+    assert row["ci_low"] > 0
+    assert row["p_holm"] < 0.05
+    assert metrics["arms"]["anchored_topk"]["class_event"]["mean"] > 0.95
+    assert metrics["arms"]["uniform_low"]["tokens"] == 1000
+    assert metrics["arms"]["uniform"]["gflops"] == 20
+    assert metrics["arms"]["anchored_topk"]["gflops"] == 2 * 5 + 2 * 2 + 6 * 1
+
+
+def test_differences_equal_the_differences_of_the_means(stages: Path) -> None:
+    metrics = study(stages).metrics
+    for measure, rows in metrics["contrasts"].items():
+        assert len(rows) == len(CONTRASTS)
+        for name, row in rows.items():
+            a, b = name.split("-")
+            means = [metrics["arms"][arm][measure]["mean"] for arm in (a, b)]
+            assert row["diff"] == pytest.approx(means[0] - means[1], abs=1e-9)
+            assert row["p_holm"] >= row["p"]
+
+
+def test_the_metrics_can_be_recomputed_from_the_clip_rows(stages: Path) -> None:
+    result = study(stages)
+    rows = [json.loads(json.dumps(row)) for row in result.rows]
+    target = np.array([row["target"] for row in rows])
+    for arm in ARMS:
+        answers = np.array([row["answers"][arm] for row in rows])
+        accuracy = (answers == target[:, None]).mean()
+        assert result.metrics["arms"][arm]["accuracy"]["mean"] == pytest.approx(accuracy)
+    assert np.array(rows[0]["plans"]["random_topk"]).shape == (2, SECONDS)
+    assert np.array(rows[0]["plans"]["uniform"]).shape == (SECONDS,)
+    assert (np.array([row["answers_foreground"]["uniform"] for row in rows]) > 0).all()
+
+
+def test_the_same_run_twice_gives_the_same_numbers(stages: Path) -> None:
+    assert study(stages).metrics == study(stages).metrics
+
+
+def test_more_splits_come_beside_the_verdict(stages: Path) -> None:
+    both = study(stages, P0Params(**vars(P0) | {"eval_splits": ("test", "val")})).metrics
+    assert both["arms"] == study(stages).metrics["arms"]
+    assert set(both["splits"]) == {"val"}
+    assert both["splits"]["val"]["clips"] == 15
+
+
+@pytest.mark.parametrize("standardize", ["none", "joint", "per_resolution"])
+@pytest.mark.parametrize("head", ["mlp", "temporal_conv"])
+def test_every_head_and_scaling_learns(stages: Path, standardize: str, head: str) -> None:
+    p = P0Params(**vars(P0) | {"standardize": standardize, "head": head})
+    assert study(stages, p).metrics["arms"]["oracle_topk"]["class_event"]["mean"] > 0.8
+
+
+def test_clips_without_event_count_for_accuracy_only(stages: Path) -> None:
+    from avs.core.clips import read_table
+
+    clips = read_table(stages / "cache/index.tsv", Clip)
+    silent = [Clip(**vars(clip) | {"start": 0.0, "end": 0.0}) if n == 9 else clip for n, clip in enumerate(clips)]
+    for folder in ("cache", "eventness"):
+        write_table(stages / folder / "index.tsv", silent, Clip)
+    metrics = study(stages).metrics
+    assert metrics["clips"] == 15
+    assert 0 <= metrics["arms"]["uniform"]["class_event"]["mean"] <= 1
+
+
+def test_tables_that_do_not_fit_are_refused(stages: Path) -> None:
+    from avs.core.clips import read_table
+
+    clips = read_table(stages / "cache/index.tsv", Clip)
+    write_table(stages / "cache/index.tsv", clips[1:], Clip)
+    with pytest.raises(InputError, match="hold different clips"):
+        study(stages)
+    for folder in ("cache", "eventness"):
+        only_training = [Clip(**vars(clip) | {"split": "train"}) for clip in clips]
+        write_table(stages / folder / "index.tsv", only_training, Clip)
+    with pytest.raises(InputError, match="no clip in split 'test'"):
+        study(stages)
+
+
+def test_equal_arms_differ_nowhere() -> None:
+    scores = np.random.default_rng(0).random((3, 20))
+    same = {measure: dict.fromkeys(ARMS, scores) for measure in ("accuracy", "class_event")}
+    for rows in contrasts(same, resamples=200).values():
+        for row in rows.values():
+            assert (row["diff"], row["ci_low"], row["ci_high"], row["p"], row["p_holm"]) == (0, 0, 0, 1, 1)
+
+
+def test_anchors_are_judged_beside_their_controls(stages: Path) -> None:
+    metrics, rows = evaluate_anchors(stages / "eventness", k=2, anchors=AnchorParams(), splits=("test",))
+    assert (metrics["clips"], len(rows), metrics["fallback"]) == (15, 15, 0.0)
+    assert metrics["anchors"]["recall_d0"] == 1.0 == metrics["best"]["recall_d0"]
+    assert metrics["random"]["recall_d0"] == pytest.approx(0.2)
+    curves = recall_curves(metrics)
+    assert [row["delta"] for row in curves] == [0, 1, 2]
+    assert set(curves[0]) == {"delta", "anchors", "random", "random_spaced", "constant", "best"}
+    with pytest.raises(InputError, match="no clip with an event"):
+        evaluate_anchors(stages / "eventness", k=2, anchors=AnchorParams(), splits=("dev",))

@@ -1,0 +1,88 @@
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avs import preprocess as module
+from avs.core.clips import Clip
+from avs.core.execute import ExecutionParams
+from avs.core.media import read_media, unjpeg, jpeg
+from avs.datasets import install, open_dataset, DataParams
+from avs.datasets.demo import DemoParams
+from avs.datasets.local import LocalParams
+from avs.preprocess import MediaShards, preprocess
+
+INLINE = ExecutionParams(backend="inline")
+
+
+@pytest.fixture()
+def clips(tiny_videos: Path) -> list[Clip]:
+    rows = [f"v{number}.mp4\tDog\t1\t2" for number in (0, 1, 2, 1)]
+    table = tiny_videos / "rows.tsv"
+    table.write_text("\n".join(["video\tlabel\tstart\tend", *rows]))
+    local = LocalParams(str(tiny_videos), str(table), seconds=3)
+    return install(open_dataset("local", DataParams(DemoParams(), local)), INLINE)[0]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_shards_hold_what_the_videos_hold(clips: list[Clip], tiny_videos: Path, tmp_path: Path) -> None:
+    rows, failed, computed = preprocess(clips, tiny_videos, tmp_path / "out", INLINE)
+    assert (len(rows), failed, computed) == (4, [], 3)
+    shards = MediaShards(tmp_path / "out")
+    assert shards.clips == rows
+    assert [replace(clip, media="") for clip in shards.table()] == clips
+    for clip in shards.clips:
+        media = read_media(tiny_videos / clip.video, 3)
+        np.testing.assert_array_equal(shards.waveform(clip), media.audio / np.float32(32768))
+        for ours, theirs in zip(shards.frames(clip), media.frames, strict=True):
+            np.testing.assert_array_equal(ours, unjpeg(jpeg(theirs)))
+
+
+def test_any_tar_can_read_a_shard(clips: list[Clip], tiny_videos: Path, tmp_path: Path) -> None:
+    preprocess([replace(clips[0], key="0-動画 ü")], tiny_videos, tmp_path / "out", INLINE)
+    with tarfile.open(tmp_path / "out/shard-00000.tar") as tar:
+        assert tar.getnames() == ["0-動画 ü/audio.wav", *(f"0-動画 ü/frames/{t}.jpg" for t in range(3))]
+        assert {(m.mtime, m.uid, m.gid, m.uname) for m in tar} == {(0, 0, 0, "")}
+    assert len(MediaShards(tmp_path / "out").frames(MediaShards(tmp_path / "out").clips[0])) == 3
+
+
+def test_bytes_are_the_same_however_it_ran(
+    clips: list[Clip], tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preprocess(clips, tiny_videos, tmp_path / "a", INLINE)
+    monkeypatch.setenv("AVS_STORE", str(tmp_path / "other"))
+    preprocess(clips, tiny_videos, tmp_path / "b", ExecutionParams(workers=2))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_small_shards_are_split_between_clips(
+    clips: list[Clip], tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHARD_BYTES", 1)
+    rows, _, _ = preprocess(clips, tiny_videos, tmp_path / "out", INLINE)
+    assert [row.shard for row in rows] == [f"shard-{i:05d}.tar" for i in range(4)]
+    shards = MediaShards(tmp_path / "out")
+    assert all(len(shards.frames(clip)) == 3 for clip in shards.clips)
+
+
+def test_only_new_clips_are_decoded(clips: list[Clip], tiny_videos: Path, tmp_path: Path) -> None:
+    assert preprocess(clips[:2], tiny_videos, tmp_path / "out", INLINE)[2] == 2
+    assert preprocess(clips[:3], tiny_videos, tmp_path / "out", INLINE)[2] == 1
+    assert preprocess(clips, tiny_videos, tmp_path / "out", INLINE)[2] == 0
+
+
+def test_bad_clips_become_failure_rows(clips: list[Clip], tiny_videos: Path, tmp_path: Path) -> None:
+    (tiny_videos / "v0.mp4").write_bytes(b"other bytes")
+    (tiny_videos / "v2.mp4").unlink()
+    rows, failed, _ = preprocess(clips, tiny_videos, tmp_path / "out", INLINE)
+    assert [row.key for row in rows] == ["1-v1", "3-v1"]
+    assert [(row.key, row.reason) for row in failed] == [
+        ("0-v0", "video has changed since install (run: dvc repro install)"),
+        ("2-v2", "video is gone since install (run: dvc repro install)"),
+    ]
+    assert "0-v0\tv0.mp4\tvideo has changed" in (tmp_path / "out/failures.tsv").read_text()

@@ -1,0 +1,141 @@
+"""The whole DAG through DVC, on a few generated clips, in a clone of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {
+    "data.demo.train": 12,
+    "data.demo.val": 2,
+    "data.demo.test": 6,
+    "budget.low_res": 32,
+    "budget.base_res": 64,
+    "budget.high_res": 112,
+    "p0.seeds": 2,
+    "p0.epochs": 2,
+    "p0.resamples": 200,
+    "cache.weights": "random",
+}
+
+pytestmark = [pytest.mark.dag, pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")]
+
+
+class Clone:
+    """A clone with small parameters; `run` runs a command in it and returns what it printed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in files.splitlines():
+            if (ROOT / name).is_file() and not name.startswith(("results/", "dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.run("git", "init", "-q")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.run("git", "config", "user.name", "test")
+        self.set(**SMALL)
+        self.commit("start")
+
+    def run(self, *command: str, ok: bool = True) -> str:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert (done.returncode == 0) == ok, done.stdout
+        return done.stdout
+
+    def set(self, **values: object) -> None:
+        """Change params.yaml as `dvc exp run -S` would, comments and all lost."""
+        import yaml
+
+        path = self.folder / "params.yaml"
+        tree = yaml.safe_load(path.read_text())
+        for name, value in values.items():
+            *blocks, key = name.split(".")
+            block = tree
+            for part in blocks:
+                block = block[part]
+            block[key] = value
+        path.write_text(yaml.safe_dump(tree))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+    def stages(self, *command: str) -> list[str]:
+        """The stages that a command ran."""
+        return [line.split("'")[1] for line in self.run(*command).splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVS_STORE", str(tmp_path_factory.mktemp("store")))
+        clone = Clone(tmp_path_factory.mktemp("clone"))
+        clone.everything = clone.stages("dvc", "repro")  # type: ignore[attr-defined]
+        clone.commit("results")
+        yield clone
+
+
+@pytest.fixture(autouse=True)
+def _shared_store(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tests here use the store of the first run."""
+    monkeypatch.setenv("AVS_STORE", str(next(clone.folder.parent.glob("store*"))))
+
+
+def test_one_command_rebuilds_everything(clone: Clone) -> None:
+    assert clone.everything == [  # type: ignore[attr-defined]
+        "install@clips",
+        "preprocess@clips",
+        "eventness",
+        "anchor_eval",
+        "cache",
+        "p0",
+    ] or sorted(clone.everything) == sorted(  # type: ignore[attr-defined]
+        ["install@clips", "preprocess@clips", "eventness", "anchor_eval", "cache", "p0"]
+    )
+    metrics = json.loads((clone.folder / "results/p0/metrics.json").read_text())
+    assert (metrics["clips"], metrics["seeds"]) == (6, 2)
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_a_second_run_does_nothing(clone: Clone) -> None:
+    assert clone.stages("dvc", "repro") == []
+
+
+def test_k_reruns_the_two_last_stages_only(clone: Clone) -> None:
+    ran = clone.stages("dvc", "exp", "run", "-S", "k=1")
+    assert sorted(ran) == ["anchor_eval", "p0"]
+    assert "k" in clone.run("dvc", "params", "diff")
+    assert "arms.anchored_topk.accuracy.mean" in clone.run("dvc", "metrics", "diff", "--all")
+    back = clone.run("dvc", "exp", "run", "-S", "k=2")
+    assert "Running stage" not in back
+    clone.run("git", "checkout", "-q", ".")
+
+
+def test_mistakes_are_told_before_any_work(clone: Clone) -> None:
+    for change, message in [
+        ("p0.head=mpl", "p0.head ('mpl'): input should be 'mlp' or 'temporal_conv'"),
+        ("k=-1", "k (-1) must be >= 0"),
+        ("budget.high_res=336", "nearest that can"),
+    ]:
+        said = clone.run("dvc", "exp", "run", "-S", change, ok=False)
+        assert message in said
+        assert "Traceback" not in said
+        clone.run("git", "checkout", "-q", ".")
+        clone.run("dvc", "checkout", "-q")
+
+
+def test_plots_are_drawn(clone: Clone) -> None:
+    clone.run("dvc", "plots", "show", "-o", "plots_page")
+    page = (clone.folder / "plots_page/index.html").read_text()
+    for title in ("Accuracy by arm", "Recall against tolerance", "Accuracy against tokens"):
+        assert title in page
+    shutil.rmtree(clone.folder / "plots_page")

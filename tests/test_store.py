@@ -1,0 +1,97 @@
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avs.core import store
+from avs.core.errors import InputError
+from avs.core.store import ItemStore, atomic, item_key, write_json, write_metrics
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic(target) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_written_files_follow_the_umask(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        write_json(tmp_path / "x.json", {})
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o640
+
+
+def test_keys_depend_on_every_part_and_not_on_their_order() -> None:
+    assert item_key(a=1, b="x") == item_key(b="x", a=1)
+    assert len({item_key(a=1), item_key(a=2), item_key(a="1"), item_key(b=1)}) == 4
+
+
+def test_items_come_back_whole() -> None:
+    items = ItemStore("kind")
+    items.save_array("ab12", np.arange(6.0).reshape(2, 3))
+    assert "ab12" in items
+    np.testing.assert_array_equal(items.load_array("ab12"), np.arange(6.0).reshape(2, 3))
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:20], lambda b: b[:-1] + b"?", lambda b: b""])
+def test_a_damaged_item_is_removed_and_reported(damage) -> None:
+    items = ItemStore("kind")
+    items.save("ab12", b"payload")
+    items.path("ab12").write_bytes(damage(items.path("ab12").read_bytes()))
+    with pytest.raises(InputError, match="damaged and has been removed"):
+        items.load("ab12")
+    assert "ab12" not in items
+
+
+def test_pack_computes_each_missing_key_once_and_keeps_what_was_done() -> None:
+    items = ItemStore("kind")
+    asked: list[list[int]] = []
+
+    def compute(positions: list[int], fail_after: int = 99) -> Iterator[tuple[int, np.ndarray]]:
+        asked.append(positions)
+        for count, position in enumerate(positions):
+            if count == fail_after:
+                raise RuntimeError("killed")
+            yield position, np.full(2, position)
+
+    keys = ["aa", "bb", "aa", "cc"]
+    with pytest.raises(RuntimeError):
+        items.pack(keys, lambda positions: compute(positions, fail_after=2))
+    packed, made = items.pack(keys, compute)
+    assert asked == [[0, 1, 3], [3]]
+    assert made == 1
+    np.testing.assert_array_equal(packed[:, 0], [0, 1, 0, 3])
+
+
+def test_sweep_removes_only_old_leftovers() -> None:
+    items = ItemStore("kind")
+    items.save("ab12", b"x")
+    old, new = (items.path("ab12").parent / name for name in (".partial-old", ".partial-new"))
+    for leftover in (old, new):
+        leftover.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    items.sweep()
+    assert (old.exists(), new.exists(), "ab12" in items) == (False, True, True)
+
+
+def test_metrics_hold_rounded_defined_numbers(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "m.json", {"b": float("nan"), "a": {"x": 0.12345678}, "n": 3})
+    assert (tmp_path / "m.json").read_text() == '{\n "a": {\n  "x": 0.123457\n },\n "n": 3\n}\n'
+
+
+def test_roots_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AVS_STORE", str(tmp_path / "s"))
+    assert (store.root(), store.raw_root()) == (tmp_path / "s", tmp_path / "s" / "raw")
+    monkeypatch.setenv("AVS_DATA_DIR", str(tmp_path / "d"))
+    monkeypatch.delenv("AVS_STORE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
+    assert (store.root(), store.raw_root()) == (tmp_path / "c" / "avs", tmp_path / "d")

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avs.localization.heads import StackedHeads
+from avs.localization.train import Inputs, P0Params, _batch, _fit, _order, standardized, train_and_predict
+
+ARMS, SEEDS, CLIPS, SECONDS, DIM, CLASSES = 3, 2, 12, 4, 5, 3
+
+
+def inputs() -> Inputs:
+    g = torch.Generator().manual_seed(0)
+    return Inputs(
+        features=torch.randn(3, CLIPS, SECONDS, DIM, generator=g),
+        audio=torch.randn(CLIPS, SECONDS, 2, generator=g),
+        audio_mask=torch.tensor([[0.0, 0], [1, 0], [0, 1]]),
+        plan=torch.randint(3, (ARMS, SEEDS, CLIPS, SECONDS), generator=g),
+        targets=torch.randint(CLASSES, (CLIPS, SECONDS), generator=g),
+        classes=CLASSES,
+    )
+
+
+def test_a_batch_holds_the_planned_features_and_the_allowed_audio() -> None:
+    data = inputs()
+    clips = torch.tensor([[3, 1], [0, 2]])
+    batch = _batch(data, clips).view(ARMS, SEEDS, 2, SECONDS, DIM + 2)
+    for arm in range(ARMS):
+        for seed in range(SEEDS):
+            for place in range(2):
+                clip = int(clips[seed, place])
+                for t in range(SECONDS):
+                    got = batch[arm, seed, place, t]
+                    assert torch.equal(got[:DIM], data.features[data.plan[arm, seed, clip, t], clip, t])
+                    assert torch.equal(got[DIM:], data.audio[clip, t] * data.audio_mask[arm])
+
+
+@pytest.mark.parametrize("head", ["mlp", "temporal_conv"])
+def test_training_all_at_once_equals_training_one_by_one(head: str) -> None:
+    """Every arm and seed, trained by itself with plain modules and AdamW, ends at the same weights."""
+    data, p = inputs(), P0Params(head=head, hidden=6, seeds=SEEDS, epochs=3, batch_size=5)  # type: ignore[arg-type]
+    train = torch.arange(9)
+    together = _fit(data, train, p, "cpu")
+    for arm in range(ARMS):
+        visible = [True] * DIM + [bool(v) for v in data.audio_mask[arm]]
+        for seed in range(SEEDS):
+            start = StackedHeads(range(SEEDS), DIM + 2, 6, CLASSES, head=head, kernel=3, dropout=0, fan_in=DIM)  # type: ignore[arg-type]
+            width = start.kernel
+            conv = nn.Conv1d(sum(visible), 6, width, padding=width // 2)
+            linear = nn.Linear(6, CLASSES)
+            conv.weight.data = start.weight1[seed].view(DIM + 2, width, 6)[visible].permute(2, 0, 1).clone()
+            conv.bias.data = start.bias1[seed].clone()
+            linear.weight.data, linear.bias.data = start.weight2[seed].T.clone(), start.bias2[seed].clone()
+            optimizer = torch.optim.AdamW([*conv.parameters(), *linear.parameters()], lr=p.lr, weight_decay=0.0)
+            for clips in _order(train, p):
+                x = _batch(data, clips).view(ARMS, SEEDS, -1, SECONDS, DIM + 2)[arm, seed][..., visible]
+                logits = linear(torch.relu(conv(x.transpose(1, 2))).transpose(1, 2))
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(logits.flatten(0, 1), data.targets[clips[seed]].flatten()).backward()
+                optimizer.step()
+            ours = together.weight1[arm * SEEDS + seed].view(DIM + 2, width, 6)[visible].permute(2, 0, 1)
+            torch.testing.assert_close(ours, conv.weight, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(together.weight2[arm * SEEDS + seed].T, linear.weight, rtol=1e-4, atol=1e-5)
+
+
+def test_every_seed_sees_every_clip_once_an_epoch() -> None:
+    p = P0Params(seeds=3, epochs=2, batch_size=4)
+    steps = list(_order(torch.arange(10), p))
+    assert [step.shape for step in steps] == [(3, 4), (3, 4), (3, 2)] * 2
+    epoch = torch.cat(steps[:3], dim=1)
+    assert (epoch.sort(dim=1).values == torch.arange(10)).all()
+    assert not torch.equal(epoch[0], epoch[1])
+
+
+def test_a_separable_problem_is_learnt_and_foreground_is_never_background() -> None:
+    targets = torch.arange(CLIPS * SECONDS).view(CLIPS, SECONDS) % CLASSES
+    features = nn.functional.one_hot(targets, DIM).float().expand(3, -1, -1, -1).contiguous()
+    data = inputs()
+    data = Inputs(features, data.audio, data.audio_mask * 0, data.plan, targets, CLASSES)
+    p = P0Params(head="mlp", hidden=16, seeds=SEEDS, epochs=60, batch_size=4, lr=0.01)
+    best, foreground = train_and_predict(data, np.arange(8), np.arange(8, CLIPS), p, "cpu")
+    assert best.shape == (ARMS, SEEDS, 4, SECONDS)
+    assert (best == targets[8:].numpy()).all()
+    assert (foreground > 0).all()
+    assert (foreground[..., targets[8:] > 0] == best[..., targets[8:] > 0]).all()
+
+
+def test_standardizing_uses_training_clips_only() -> None:
+    table = np.random.default_rng(0).normal(3, 2, (2, CLIPS, SECONDS, DIM)).astype(np.float32)
+    table[..., 0] = 7  # a constant feature stays finite
+    train = np.arange(6)
+    done = standardized(table, train)
+    np.testing.assert_allclose(done[:, train].mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(done[:, train, :, 1:].std((0, 1, 2)), 1, atol=1e-5)
+    shifted = table.copy()
+    shifted[:, 6:] += 100
+    np.testing.assert_array_equal(standardized(shifted, train)[:, train], done[:, train])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"kernel": 4}, "kernel"), ({"seeds": 0}, "seeds"), ({"dropout": 1.0}, "dropout"), ({"eval_splits": ()}, "eval")],
+)
+def test_wrong_parameters_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        P0Params(**change)

