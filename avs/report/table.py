@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from avs.localization.arms import ARMS
+from avs.localization.p0 import CONTRASTS, TESTED
+
 ALPHA = 0.05
+WIDTH = 130
 
 
 def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the metrics of `p0`."""
-    console = console or Console()
+    console = console or _console()
     console.print(_arms(metrics))
     console.print(_contrasts(metrics))
 
@@ -22,19 +26,23 @@ def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> N
 def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the metrics of `anchor_eval`."""
     table = _table(f"Recall of event seconds, {metrics['clips']} clips", "anchors", "Δ 0", "Δ 1", "Δ 2")
-    for kind, row in metrics.items():
-        if isinstance(row, dict):
-            table.add_row(kind, *(f"{row[f'recall_d{delta}']:.3f}" for delta in (0, 1, 2)))
-    (console or Console()).print(table)
+    for kind, row in _ordered(metrics, ("anchors", "random", "random_spaced", "constant", "best")):
+        table.add_row(kind, *(f"{row[f'recall_d{delta}']:.3f}" for delta in (0, 1, 2)))
+    (console or _console()).print(table)
+
+
+def _console() -> Console:
+    """Wide enough for every number, also where the terminal is narrower and will wrap the lines."""
+    return Console(width=max(WIDTH, Console().width))
 
 
 def _arms(metrics: Mapping[str, Any]) -> Table:
     title = (
-        f"{metrics['clips']} test clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
+        f"{metrics['clips']} clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
     )
-    columns = ("arm", "accuracy", "on event seconds", "class of event seconds", "tokens", "GFLOPs")
+    columns = ("arm", "accuracy", "on event seconds", "class of event seconds", "tokens", "GFLOP")
     table = _table(title, *columns)
-    for arm, row in metrics["arms"].items():
+    for arm, row in _ordered(metrics["arms"], ARMS):
         cells = (_mean_std(row[name]) for name in ("accuracy", "accuracy_event", "class_event"))
         table.add_row(arm, *cells, f"{row['tokens']:.0f}", f"{row['gflops']:.1f}")
     return table
@@ -44,8 +52,8 @@ def _contrasts(metrics: Mapping[str, Any]) -> Table:
     title = "Planned contrasts: difference [95 % interval over clips], p after Holm (* below .05)"
     table = _table(title, "contrast", "accuracy", "p", "class of event seconds", "p")
     tested = metrics["contrasts"]
-    for name in tested["accuracy"]:
-        cells = (cell for measure in ("accuracy", "class_event") for cell in _verdict(tested[measure][name]))
+    for name, _ in _ordered(tested["accuracy"], [f"{a}-{b}" for a, b in CONTRASTS]):
+        cells = (cell for measure in TESTED for cell in _verdict(tested[measure][name]))
         table.add_row(name.replace("-", " − "), *cells)  # noqa: RUF001
     return table
 
@@ -55,6 +63,11 @@ def _table(title: str, *columns: str) -> Table:
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table
+
+
+def _ordered(rows: Mapping[str, Any], order: Iterable[str]) -> list[tuple[str, Any]]:
+    """JSON files are sorted by name; people read in an order that means something."""
+    return [(name, rows[name]) for name in order if name in rows]
 
 
 def _mean_std(row: Mapping[str, float]) -> str:

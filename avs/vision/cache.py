@@ -43,6 +43,7 @@ def cache_features(
     provenance = {
         "encoder": encoder.name,
         "weights_sha256": encoder.weights_digest,
+        "device": encoder.device.type,
         "dtype": encoder.dtype,
         "preprocessing": encoder.preprocessing,
     }
