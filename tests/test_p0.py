@@ -6,7 +6,7 @@ import pytest
 
 from avs.core.clips import Clip, write_table
 from avs.core.errors import InputError
-from avs.core.store import write_array, write_json
+from avs.core.store import write_array, write_json, write_metrics
 from avs.localization.anchor_eval import evaluate_anchors, recall_curves
 from avs.localization.arms import ARMS
 from avs.localization.p0 import CONTRASTS, contrasts, run_study
@@ -59,7 +59,7 @@ def test_the_planted_effect_is_found_and_priced(stages: Path) -> None:
     row = metrics["contrasts"]["class_event"]["anchored_topk-uniform"]
     assert row["diff"] > 0.3
     assert row["ci_low"] > 0
-    assert row["p_holm"] < 0.05
+    assert row["p"] < 0.01
     assert metrics["arms"]["anchored_topk"]["class_event"]["mean"] > 0.95
     assert metrics["arms"]["uniform_low"]["tokens"] == 1000
     assert metrics["arms"]["uniform"]["gflops"] == 20
@@ -90,8 +90,10 @@ def test_the_metrics_can_be_recomputed_from_the_clip_rows(stages: Path) -> None:
     assert (np.array([row["answers_foreground"]["uniform"] for row in rows]) > 0).all()
 
 
-def test_the_same_run_twice_gives_the_same_numbers(stages: Path) -> None:
-    assert study(stages).metrics == study(stages).metrics
+def test_the_same_run_twice_gives_the_same_bytes(stages: Path) -> None:
+    for name in "ab":
+        write_metrics(stages / name, study(stages).metrics)
+    assert (stages / "a").read_bytes() == (stages / "b").read_bytes()
 
 
 def test_more_splits_come_beside_the_verdict(stages: Path) -> None:

@@ -12,8 +12,7 @@ ARMS, SEEDS, CLIPS, SECONDS, DIM, CLASSES = 3, 2, 12, 4, 5, 3
 def inputs() -> Inputs:
     g = torch.Generator().manual_seed(0)
     return Inputs(
-        features=torch.randn(3, CLIPS, SECONDS, DIM, generator=g),
-        audio=torch.randn(CLIPS, SECONDS, 2, generator=g),
+        features=torch.randn(3, CLIPS, SECONDS, DIM + 2, generator=g),
         audio_mask=torch.tensor([[0.0, 0], [1, 0], [0, 1]]),
         plan=torch.randint(3, (ARMS, SEEDS, CLIPS, SECONDS), generator=g),
         targets=torch.randint(CLASSES, (CLIPS, SECONDS), generator=g),
@@ -31,8 +30,8 @@ def test_a_batch_holds_the_planned_features_and_the_allowed_audio() -> None:
                 clip = int(clips[seed, place])
                 for t in range(SECONDS):
                     got = batch[arm, seed, place, t]
-                    assert torch.equal(got[:DIM], data.features[data.plan[arm, seed, clip, t], clip, t])
-                    assert torch.equal(got[DIM:], data.audio[clip, t] * data.audio_mask[arm])
+                    row = data.features[data.plan[arm, seed, clip, t], clip, t]
+                    assert torch.equal(got, torch.cat([row[:DIM], row[DIM:] * data.audio_mask[arm]]))
 
 
 @pytest.mark.parametrize("head", ["mlp", "temporal_conv"])
@@ -74,9 +73,9 @@ def test_every_seed_sees_every_clip_once_an_epoch() -> None:
 
 def test_a_separable_problem_is_learnt_and_foreground_is_never_background() -> None:
     targets = torch.arange(CLIPS * SECONDS).view(CLIPS, SECONDS) % CLASSES
-    features = nn.functional.one_hot(targets, DIM).float().expand(3, -1, -1, -1).contiguous()
+    features = nn.functional.one_hot(targets, DIM + 2).float().expand(3, -1, -1, -1).contiguous()
     data = inputs()
-    data = Inputs(features, data.audio, data.audio_mask * 0, data.plan, targets, CLASSES)
+    data = Inputs(features, data.audio_mask * 0, data.plan, targets, CLASSES)
     p = P0Params(head="mlp", hidden=16, seeds=SEEDS, epochs=60, batch_size=4, lr=0.01)
     best, foreground = train_and_predict(data, np.arange(8), np.arange(8, CLIPS), p, "cpu")
     assert best.shape == (ARMS, SEEDS, 4, SECONDS)

@@ -22,25 +22,25 @@ def _wave(x: np.ndarray, cycles: float) -> np.ndarray:
 # Positive where the first of two colours shows; x and y are disc coordinates from -1 to 1, n cycles across the disc.
 PATTERNS: dict[str, Pattern] = {
     "checker": lambda x, y, n: _wave(x, n) * _wave(y, n),
-    "cross": lambda x, y, n: 0.25 - np.minimum(abs(x), abs(y)),
     "diagonal": lambda x, y, n: _wave((x + y) / np.sqrt(2), n),
     "dots": lambda x, y, n: np.cos(np.pi * n * x) + np.cos(np.pi * n * y) - 0.6,
-    "half": lambda x, y, n: x,
+    "grid": lambda x, y, n: 0.75 - np.maximum(np.cos(np.pi * n * x), np.cos(np.pi * n * y)),
+    "halves": lambda x, y, n: np.where(x > 0, _wave(y, n), _wave(x, n)),
     "horizontal": lambda x, y, n: _wave(y, n),
-    "rings": lambda x, y, n: _wave(np.hypot(x, y), n),
-    "spokes": lambda x, y, n: np.sin(6 * np.arctan2(y, x)),
+    "layers": lambda x, y, n: np.where(y > 0, _wave(x, n), _wave(x, n) * _wave(y, n)),
+    "spokes": lambda x, y, n: np.sin(8 * np.arctan2(y, x)),
     "vertical": lambda x, y, n: _wave(x, n),
     "zigzag": lambda x, y, n: _wave(y + 0.4 * abs(n * x % 2 - 1), n),
 }
 # Pitch in Hz, exponent of the decay of harmonics, rates in Hz at which loudness and pitch change.
 VOICES: dict[str, tuple[float, float, float, float]] = {
     "checker": (220.0, 1.0, 0.0, 0.0),
-    "cross": (1760.0, 3.0, 4.0, 0.0),
     "diagonal": (440.0, 2.0, 0.0, 3.0),
     "dots": (880.0, 1.0, 12.0, 0.0),
-    "half": (110.0, 0.5, 0.0, 0.0),
+    "grid": (1760.0, 3.0, 4.0, 0.0),
+    "halves": (110.0, 0.5, 0.0, 0.0),
     "horizontal": (330.0, 1.5, 7.0, 0.0),
-    "rings": (1320.0, 2.0, 0.0, 1.0),
+    "layers": (1320.0, 2.0, 0.0, 1.0),
     "spokes": (165.0, 0.7, 20.0, 0.0),
     "vertical": (2640.0, 3.0, 2.0, 2.0),
     "zigzag": (660.0, 3.0, 0.0, 6.0),

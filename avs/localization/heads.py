@@ -48,11 +48,15 @@ class StackedHeads(nn.Module):
         return torch.baddbmm(self.bias2[:, None], hidden, self.weight2).view(models, batch, seconds, -1)
 
     def _over_time(self, taps: Tensor) -> Tensor:
-        """Sum tap j of second t + j - kernel // 2 into second t, zeros outside: a 'same' convolution."""
+        """Sum tap j of second t + j - kernel // 2 into second t, zeros outside: a 'same' convolution.
+
+        In memory those taps are kernel + 1 vectors apart, so that one strided view replaces as many copies.
+        """
         half = self.kernel // 2
-        padded = nn.functional.pad(taps, (0, 0, 0, 0, half, half))
-        seconds = taps.shape[2]
-        return torch.stack([padded[:, :, j : j + seconds, j] for j in range(self.kernel)]).sum(0)
+        padded = nn.functional.pad(taps, (0, 0, 0, 0, half, half)).contiguous()
+        models, batch, seconds, kernel, hidden = taps.shape
+        strides = (*padded.stride()[:3], (kernel + 1) * hidden, 1)
+        return padded.as_strided((models, batch, seconds, kernel, hidden), strides).sum(3)
 
 
 def _draw(seed: int, inputs: int, columns: int, hidden: int, classes: int, fan_in: int) -> tuple[Tensor, ...]:

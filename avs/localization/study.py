@@ -80,23 +80,23 @@ def answer(study: Study, p: P0Params, device: str) -> Answers:
 
 
 def _inputs(study: Study, train: np.ndarray, p: P0Params) -> Inputs:
-    tables = np.stack(list(study.features.values()))
-    audio = np.concatenate([study.scores[..., None], study.audio_features], axis=-1)
-    if p.standardize == "per_resolution":
-        tables = np.stack([standardized(table, train) for table in tables])
-    elif p.standardize == "joint":
-        tables = standardized(tables, train)
-    if p.standardize != "none":
-        audio = standardized(audio, train)
     index = np.zeros(max(study.features) + 1, dtype=np.int64)
     index[list(study.features)] = range(len(study.features))
     columns = {"none": [0, 0], "score": [1, 0], "features": [0, 1]}
     masks = [np.repeat(columns[arm.audio], [1, study.audio_features.shape[-1]]) for arm in ARMS.values()]
     return Inputs(
-        features=torch.from_numpy(tables),
-        audio=torch.from_numpy(audio.astype(np.float32)),
+        features=torch.from_numpy(_feature_tables(study, train, p)),
         audio_mask=torch.from_numpy(np.stack(masks).astype(np.float32)),
         plan=torch.from_numpy(index[np.stack(list(study.plans.values()))]),
         targets=torch.from_numpy(targets(study.clips, study.classes)),
         classes=len(study.classes),
     )
+
+
+def _feature_tables(study: Study, train: np.ndarray, p: P0Params) -> np.ndarray:
+    """float32 [R, N, T, D + 11]: visual features at each resolution, the score and the audio features beside them."""
+    audio = [study.scores[..., None], study.audio_features]
+    tables = [np.concatenate([visual, *audio], axis=-1, dtype=np.float32) for visual in study.features.values()]
+    if p.standardize == "per_resolution":
+        return np.stack([standardized(table, train) for table in tables])
+    return standardized(np.stack(tables), train) if p.standardize == "joint" else np.stack(tables)

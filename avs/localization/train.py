@@ -58,13 +58,12 @@ class P0Params:
 class Inputs:
     """What the heads see, of N clips with T seconds, for A arms and S seeds.
 
-    `features` float32 [R, N, T, D] at each resolution; `audio` float32 [N, T, E]; `audio_mask` float32 [A, E] says
-    which audio columns an arm may see; `plan` int64 [A, S, N, T] indexes the first axis of `features`; `targets`
+    `features` float32 [R, N, T, D + E]: D visual ones at each resolution, then E of the audio; `audio_mask` float32
+    [A, E] says which audio columns an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the first axis of `features`; `targets`
     int64 [N, T] are class indices below `classes`.
     """
 
     features: Tensor
-    audio: Tensor
     audio_mask: Tensor
     plan: Tensor
     targets: Tensor
@@ -102,16 +101,16 @@ def train_and_predict(
 
 def _fit(inputs: Inputs, train: Tensor, p: P0Params, device: torch.device | str) -> StackedHeads:
     arms = len(inputs.plan)
-    visual, audio = inputs.features.shape[-1], inputs.audio.shape[-1]
+    columns = inputs.features.shape[-1]
     heads = StackedHeads(
         list(range(p.seeds)) * arms,
-        visual + audio,
+        columns,
         p.hidden,
         inputs.classes,
         head=p.head,
         kernel=p.kernel,
         dropout=p.dropout,
-        fan_in=visual,  # the audio columns that an arm may not see are zero
+        fan_in=columns - inputs.audio_mask.shape[-1],  # most arms see no audio
     ).to(device)
     torch.manual_seed(0)  # dropout
     optimizer = torch.optim.AdamW(heads.parameters(), lr=p.lr, weight_decay=p.weight_decay, fused=True)
@@ -134,11 +133,11 @@ def _order(train: Tensor, p: P0Params) -> Iterator[Tensor]:
 
 
 def _batch(inputs: Inputs, clips: Tensor) -> Tensor:
-    """Features of the clips [S, B] as each arm and seed sees them: [A * S, B, T, D + E]."""
+    """What each arm and seed sees of the clips [S, B]: visual features, then audio, [A * S, B, T, D + E]."""
     arms, seeds = inputs.plan.shape[:2]
-    _, total, seconds, dim = inputs.features.shape
+    _, total, seconds, columns = inputs.features.shape
     plan = inputs.plan[:, torch.arange(seeds, device=clips.device)[:, None], clips]
     rows = (plan * total + clips[..., None]) * seconds + torch.arange(seconds, device=clips.device)
-    visual = inputs.features.view(-1, dim).index_select(0, rows.flatten()).view(*rows.shape, dim)
-    audio = inputs.audio[clips] * inputs.audio_mask[:, None, None, None]
-    return torch.cat([visual, audio], dim=-1).flatten(0, 1)
+    seen = inputs.features.view(-1, columns).index_select(0, rows.flatten()).view(*rows.shape, columns)
+    seen[..., -inputs.audio_mask.shape[-1] :] *= inputs.audio_mask[:, None, None, None]
+    return seen.flatten(0, 1)
