@@ -53,16 +53,16 @@ def preprocess(
     usable = [(key, clip) for key, clip in zip(keys, clips, strict=True) if key not in reasons]
     rows = _write_shards(usable, store, out)
     write_table(out / "index.tsv", rows, MediaClip)
-    write_table(out / "failures.tsv", failed, Failed)
-    return rows, failed, len(missing)
+    return rows, failed, len(jobs) - len({key for key, _ in jobs if key in reasons})
 
 
 class MediaShards:
-    """Reads what `preprocess` wrote: `clips`, and the sound and frames of each."""
+    """Reads what the stage wrote: `clips`, the sound and frames of each, and the clips that `failed` on the way."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.clips = read_table(folder / "index.tsv", MediaClip)
+        self.failed = read_table(folder / "failures.tsv", Failed)
         if len({clip.seconds for clip in self.clips}) > 1:
             raise InputError(f"{folder}: clips of different length in one data set")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avs.core.clips import Clip, check_failures, read_table
+from avs.core.clips import Clip, Failed, check_failures, read_table, write_table
 from avs.datasets import open_dataset
 from avs.preprocess import preprocess
 from stages import run
@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from avs.config import Config
 
 
+INSTALLED, OUT = Path("data/install/clips"), Path("data/media/clips")
+
+
 def main(config: Config) -> dict[str, int]:
-    clips = read_table(Path("data/install/clips/clips.tsv"), Clip)
+    clips = read_table(INSTALLED / "clips.tsv", Clip)
+    missing = read_table(INSTALLED / "failures.tsv", Failed)
     folder = open_dataset(config.dataset, config.data).folder()
-    written, failed, computed = preprocess(clips, folder, Path("data/media/clips"), config.execution)
+    written, failed, computed = preprocess(clips, folder, OUT, config.execution)
+    write_table(OUT / "failures.tsv", missing + failed, Failed)
     check_failures(failed, len(clips), config.data.max_failed_fraction)
     return {"clips": len(written), "failed": len(failed), "computed": computed}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avs.core.clips import Failed, write_table
 from avs.core.execute import ExecutionParams
 from avs.core.store import ItemStore
 from avs.datasets import DataParams, install, open_dataset
@@ -25,6 +26,7 @@ def media(tiny_videos: Path, tmp_path: Path) -> Path:
     local = LocalParams(str(tiny_videos), str(table), seconds=3)
     clips, _ = install(open_dataset("local", DataParams(DemoParams(), local)), INLINE)
     preprocess(clips, tiny_videos, tmp_path / "media", INLINE)
+    write_table(tmp_path / "media/failures.tsv", [], Failed)
     return tmp_path / "media"
 
 

@@ -42,7 +42,7 @@ def stages(tmp_path: Path) -> Path:
     write_json(tmp_path / "cache/meta.json", {"gflops": {"160": 1.0, "224": 2.0, "352": 5.0}})
     write_array(tmp_path / "eventness/scores.npy", np.array(scores, dtype=np.float32))
     write_array(tmp_path / "eventness/features.npy", rng.normal(size=(CLIPS, SECONDS, 10)).astype(np.float32))
-    write_json(tmp_path / "eventness/meta.json", {"scale": {"unit": "nat", "std_threshold": 1.0}})
+    write_json(tmp_path / "eventness/meta.json", {"scale": {"unit": "nat", "std_threshold": 1.0}, "failed_clips": 2})
     return tmp_path
 
 
@@ -55,6 +55,7 @@ def test_the_planted_effect_is_found_and_priced(stages: Path) -> None:
     result = study(stages)
     metrics = result.metrics
     assert (metrics["clips"], metrics["seeds"], metrics["tokens_per_clip"]) == (15, 2, 1960)
+    assert metrics["failed_clips"] == 2
     assert set(metrics["arms"]) == set(ARMS)
     row = metrics["contrasts"]["class_event"]["anchored_topk-uniform"]
     assert row["diff"] > 0.3

@@ -34,5 +34,5 @@ def score_clips(media: Path, out: Path, p: EventnessParams) -> dict[str, int]:
     write_array(out / "features.npy", np.ascontiguousarray(table[..., 1:]))
     write_table(out / "index.tsv", shards.table(), Clip)
     scale = {"unit": backend.scale.unit, "std_threshold": backend.scale.std_threshold}
-    write_json(out / "meta.json", provenance | {"scale": scale})
+    write_json(out / "meta.json", provenance | {"scale": scale, "failed_clips": len(shards.failed)})
     return {"clips": len(keys), "computed": computed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def evaluate_anchors(
     flat: the share of those is `fallback`.
     """
     clips = read_table(eventness / "index.tsv", Clip)
-    proposals = propose_all(np.load(eventness / "scores.npy"), eventness, k=k, p=anchors)
+    meta = json.loads((eventness / "meta.json").read_text())
+    proposals = propose_all(np.load(eventness / "scores.npy"), meta["scale"]["std_threshold"], k=k, p=anchors)
     chosen = [i for i, clip in enumerate(clips) if clip.split in splits and clip.event().any()]
     if not chosen:
         raise InputError(f"no clip with an event in the splits {', '.join(splits)} (see p0.eval_splits)")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -87,11 +85,10 @@ def propose(
 
 
 def propose_all(
-    scores: np.ndarray, eventness: Path, *, k: int, p: AnchorParams, cap: int | None = None
+    scores: np.ndarray, auto_threshold: float, *, k: int, p: AnchorParams, cap: int | None = None
 ) -> list[Proposal]:
-    """What the audio of each clip proposes; `std_threshold: auto` follows from the scale of the scores."""
-    meta = json.loads((eventness / "meta.json").read_text())
-    threshold = meta["scale"]["std_threshold"] if p.std_threshold == "auto" else p.std_threshold
+    """What the audio of each clip proposes; `std_threshold: auto` is the one that suits the scale of the scores."""
+    threshold = auto_threshold if p.std_threshold == "auto" else p.std_threshold
     return [propose(row, k=k, std_threshold=threshold, p=p, cap=cap) for row in scores]
 
 

@@ -96,6 +96,7 @@ def split_metrics(study: Study, scores: Scores, p: P0Params, budget: BudgetParam
     return {
         "tokens_per_clip": study.tokens_per_clip,
         "clips": clips,
+        "failed_clips": study.failed_clips,
         "seeds": seeds,
         "arms": arms,
         "contrasts": contrasts(scores, p.resamples),

@@ -30,6 +30,7 @@ class Study:
     proposals: list[Proposal]
     plans: dict[str, np.ndarray]  # arm → resolutions [S, N, T]
     tokens_per_clip: int
+    failed_clips: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def load_study(
     if clips != read_table(eventness / "index.tsv", Clip):
         raise InputError(f"{cache} and {eventness} hold different clips (run: dvc repro)")
     scores = np.load(eventness / "scores.npy")
-    proposals = propose_all(scores, eventness, k=k, p=anchors, cap=budget.max_high)
+    audio_meta = json.loads((eventness / "meta.json").read_text())
+    proposals = propose_all(scores, audio_meta["scale"]["std_threshold"], k=k, p=anchors, cap=budget.max_high)
     by_arm = {name: plans(arm, clips, proposals, budget, k=k, seeds=seeds) for name, arm in ARMS.items()}
     meta = json.loads((cache / "meta.json").read_text())
     return Study(
@@ -62,6 +64,7 @@ def load_study(
         proposals=proposals,
         plans=by_arm,
         tokens_per_clip=check_budgets(by_arm, budget),
+        failed_clips=audio_meta["failed_clips"],
     )
 
 
