@@ -15,7 +15,7 @@ def _own_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("AVS_DATA_DIR", raising=False)
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_videos(tmp_path: Path) -> Path:
     """Six 3-second videos v0..v5 of 48x32 pixels at 4 fps, each with a tone from second 1 to 2."""
     folder = tmp_path / "videos"

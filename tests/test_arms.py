@@ -15,7 +15,9 @@ def clip(number: int, start: float = 2, end: float = 5) -> Clip:
     return Clip(f"{number}-x", "test", "Dog", start, end, 10, "x.mp4", "0")
 
 
-def table(name: str, *, seeds: int = 2, k: int = 2, scores: np.ndarray = PEAKED, budget: BudgetParams = BUDGET) -> np.ndarray:
+def table(
+    name: str, *, seeds: int = 2, k: int = 2, scores: np.ndarray = PEAKED, budget: BudgetParams = BUDGET
+) -> np.ndarray:
     clips = [clip(n) for n in range(20)]
     proposals = [propose(scores, k=k, std_threshold=1.0, p=AnchorParams()) for _ in clips]
     return plans(ARMS[name], clips, proposals, budget, k=k, seeds=seeds)
@@ -53,7 +55,7 @@ def test_one_differing_clip_fails_the_run() -> None:
     by_arm = {name: np.array(table(name)) for name in ARMS}
     by_arm["anchored_topk"][1, 3, 0] = 160
     by_arm["anchored_topk"][1, 3, 2] = 160
-    with pytest.raises(InputError, match="different numbers of tokens.*anchored_topk"):
+    with pytest.raises(InputError, match=r"different numbers of tokens.*anchored_topk"):
         check_budgets(by_arm, BUDGET)
 
 

@@ -19,7 +19,7 @@ INLINE = ExecutionParams(backend="inline", workers=1, device="cpu")
 RANDOM = CacheParams(weights="random")
 
 
-@pytest.fixture()
+@pytest.fixture
 def media(tiny_videos: Path, tmp_path: Path) -> Path:
     table = tiny_videos / "rows.tsv"
     table.write_text("video\tlabel\tstart\tend\n" + "\n".join(f"v{n}.mp4\tDog\t1\t2" for n in range(4)))

@@ -45,7 +45,7 @@ def test_an_alien_table_is_refused_with_its_line(tmp_path: Path) -> None:
 def test_failures_are_tolerated_up_to_the_limit() -> None:
     failed = [Failed("3-x", "x.mp4", "file is empty")]
     check_failures(failed, 20, 0.05)
-    with pytest.raises(InputError, match="2 of 20 clips failed.*3-x: file is empty"):
+    with pytest.raises(InputError, match=r"2 of 20 clips failed.*3-x: file is empty"):
         check_failures(failed * 2, 20, 0.05)
     with pytest.raises(InputError, match="1 of 1"):
         check_failures(failed, 1, 1.0)

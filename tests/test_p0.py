@@ -18,7 +18,7 @@ CLIPS, SECONDS, DIM = 60, 10, 6
 P0 = P0Params(head="mlp", hidden=16, seeds=2, epochs=25, batch_size=4, lr=0.01, resamples=500)
 
 
-@pytest.fixture()
+@pytest.fixture
 def stages(tmp_path: Path) -> Path:
     """What `cache` and `eventness` would leave: the class shows at 352 px only, and sounds where it shows."""
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def stages(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def study(stages: Path, p: P0Params = P0, **change):  # noqa: ANN003, ANN202
+def study(stages: Path, p: P0Params = P0, **change):
     options = {"k": 2, "anchors": AnchorParams(), "budget": BudgetParams(), "p": p} | change
     return run_study(stages / "cache", stages / "eventness", **options)
 

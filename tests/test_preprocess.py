@@ -8,8 +8,8 @@ import pytest
 from avs import preprocess as module
 from avs.core.clips import Clip, Failed, write_table
 from avs.core.execute import ExecutionParams
-from avs.core.media import read_media, unjpeg, jpeg
-from avs.datasets import install, open_dataset, DataParams
+from avs.core.media import jpeg, read_media, unjpeg
+from avs.datasets import DataParams, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
 from avs.preprocess import MediaShards, preprocess
@@ -17,7 +17,7 @@ from avs.preprocess import MediaShards, preprocess
 INLINE = ExecutionParams(backend="inline")
 
 
-@pytest.fixture()
+@pytest.fixture
 def clips(tiny_videos: Path) -> list[Clip]:
     rows = [f"v{number}.mp4\tDog\t1\t2" for number in (0, 1, 2, 1)]
     table = tiny_videos / "rows.tsv"

@@ -14,9 +14,14 @@ from avs.core.store import ItemStore, atomic, item_key, write_json, write_metric
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "out.bin"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError), atomic(target) as file:
-        file.write(b"half")
-        raise RuntimeError
+
+    def interrupted() -> None:
+        with atomic(target) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

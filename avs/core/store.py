@@ -104,9 +104,7 @@ class ItemStore:
         digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
         if hashlib.sha256(payload).digest() != digest:
             self.path(key).unlink(missing_ok=True)
-            raise InputError(
-                f"stored item {self.path(key)} was damaged and has been removed: run the stage again"
-            )
+            raise InputError(f"stored item {self.path(key)} was damaged and has been removed: run the stage again")
         return payload
 
     def save_array(self, key: str, array: np.ndarray) -> None:
@@ -120,9 +118,7 @@ class ItemStore:
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Positions in `keys` of the items that have to be made, each distinct key once."""
         first = {key: position for position, key in reversed(list(enumerate(keys)))}
-        return [
-            position for key, position in sorted(first.items(), key=lambda pair: pair[1]) if key not in self
-        ]
+        return [position for key, position in sorted(first.items(), key=lambda pair: pair[1]) if key not in self]
 
     def pack(
         self, keys: Sequence[str], compute: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]]

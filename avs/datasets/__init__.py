@@ -54,9 +54,7 @@ def install(dataset: Dataset, execution: ExecutionParams) -> tuple[list[Clip], l
     for number, (row, path) in enumerate(zip(rows, paths, strict=True)):
         key = clip_key(number, row.video)
         if path in digests:
-            clips.append(
-                Clip(key, row.split, row.label, row.start, row.end, row.seconds, row.video, digests[path])
-            )
+            clips.append(Clip(key, row.split, row.label, row.start, row.end, row.seconds, row.video, digests[path]))
         else:
             reason = "video not found" if path else "the path leaves the data set's folder"
             failed.append(Failed(key, row.video, reason))

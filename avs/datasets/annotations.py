@@ -89,13 +89,12 @@ def _tsv(path: Path, lines: list[tuple[int, str]], seconds: int) -> list[Annotat
     reader = csv.DictReader((line for _, line in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
     absent = [name for name in TSV_COLUMNS if name not in (reader.fieldnames or ())]
     if absent:
-        raise InputError(
-            f"{path}: no column {', '.join(absent)} (columns: {', '.join(TSV_COLUMNS)}, maybe split)"
-        )
+        raise InputError(f"{path}: no column {', '.join(absent)} (columns: {', '.join(TSV_COLUMNS)}, maybe split)")
     rows = []
     for (number, _), cells in zip(lines[1:], reader, strict=True):
         where = f"{path}, line {number}"
-        row = _row(where, *(cells[name] or "" for name in TSV_COLUMNS), seconds)
+        video, label, start, end = (cells[name] or "" for name in TSV_COLUMNS)
+        row = _row(where, video, label, start, end, seconds)
         split = cells.get("split") or ""
         if split not in ("", *SPLITS):
             raise InputError(f"{where}: split ({split!r}) must be one of {', '.join(SPLITS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ DELTAS = (0, 1, 2)
 
 def evaluate_anchors(
     eventness: Path, *, k: int, anchors: AnchorParams, splits: Sequence[str]
-) -> tuple[dict, list[dict]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Metrics and one row a clip, over the clips of `splits` that have an event.
 
     All anchors are judged, those of clips too that the study would sample uniformly because their scores are
@@ -34,7 +35,7 @@ def evaluate_anchors(
     events = np.stack([clips[i].event() for i in chosen])
     judged = [proposals[i].ungated for i in chosen]
     fallback = [proposals[i].fallback for i in chosen]
-    metrics = {
+    metrics: dict[str, Any] = {
         "clips": len(chosen),
         "fallback": float(np.mean(fallback)),
         "event_share": float(events.mean()),
@@ -54,7 +55,7 @@ def evaluate_anchors(
     return metrics, rows
 
 
-def recall_curves(metrics: dict) -> list[dict]:
+def recall_curves(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Recall against the tolerance Δ in seconds, a column a kind of anchor."""
     kinds = [kind for kind, row in metrics.items() if isinstance(row, dict)]
     return [{"delta": d} | {kind: metrics[kind][f"recall_d{d}"] for kind in kinds} for d in DELTAS]

@@ -56,9 +56,7 @@ class Proposal:
         return bool(self.ungated) and not self.anchors
 
 
-def propose(
-    scores: np.ndarray, *, k: int, std_threshold: float, p: AnchorParams, cap: int | None = None
-) -> Proposal:
+def propose(scores: np.ndarray, *, k: int, std_threshold: float, p: AnchorParams, cap: int | None = None) -> Proposal:
     """Anchors of one clip from its scores [T]; `std_threshold` is resolved, not `auto`, `cap` bounds max_high."""
 
     def select(threshold: float) -> list[int]:
@@ -136,14 +134,10 @@ def _plan_all(
     if not arm.budget_matched:
         return [[budget.low_res] * clip.seconds for clip in clips]
     draw = random.Random(seed)
-    return [
-        _plan(arm, clip, proposal, budget, k, draw) for clip, proposal in zip(clips, proposals, strict=True)
-    ]
+    return [_plan(arm, clip, proposal, budget, k, draw) for clip, proposal in zip(clips, proposals, strict=True)]
 
 
-def _plan(
-    arm: Arm, clip: Clip, proposal: Proposal, budget: BudgetParams, k: int, draw: random.Random
-) -> list[int]:
+def _plan(arm: Arm, clip: Clip, proposal: Proposal, budget: BudgetParams, k: int, draw: random.Random) -> list[int]:
     return plan_resolutions(
         clip.seconds,
         _anchors(arm, clip, proposal, k, draw),

@@ -33,11 +33,9 @@ class StackedHeads(nn.Module):
         self.kernel = 1 if head == "mlp" else kernel
         self.hidden = hidden
         first = (fan_in or inputs) * self.kernel
-        drawn = {
-            seed: _draw(seed, inputs, self.kernel * hidden, hidden, classes, first) for seed in set(seeds)
-        }
-        for number, name in enumerate(("weight1", "bias1", "weight2", "bias2")):
-            setattr(self, name, nn.Parameter(torch.stack([drawn[seed][number] for seed in seeds])))
+        drawn = {seed: _draw(seed, inputs, self.kernel * hidden, hidden, classes, first) for seed in set(seeds)}
+        stacks = (torch.stack(parts) for parts in zip(*(drawn[seed] for seed in seeds), strict=True))
+        self.weight1, self.bias1, self.weight2, self.bias2 = map(nn.Parameter, stacks)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -162,15 +162,12 @@ def _mean_std(scores: np.ndarray) -> dict[str, float]:
 
 def _headline(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The few numbers that a person compares between runs."""
-    main = {
-        arm: metrics["arms"][arm]["accuracy"]["mean"] for arm in ("uniform", "anchored_topk", "oracle_topk")
-    }
+    main = {arm: metrics["arms"][arm]["accuracy"]["mean"] for arm in ("uniform", "anchored_topk", "oracle_topk")}
     line = {f"accuracy_{arm}": value for arm, value in main.items()}
     for measure in TESTED:
         row = metrics["contrasts"][measure]["anchored_topk-uniform"]
         line |= {
-            f"{measure}_anchored_minus_uniform_{name}": row[name]
-            for name in ("diff", "ci_low", "ci_high", "p_holm")
+            f"{measure}_anchored_minus_uniform_{name}": row[name] for name in ("diff", "ci_low", "ci_high", "p_holm")
         }
     return line
 

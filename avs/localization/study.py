@@ -75,9 +75,7 @@ def answer(study: Study, p: P0Params, device: str) -> Answers:
     positions = np.flatnonzero(np.isin(splits, p.eval_splits))
     for name in ("train", *p.eval_splits):
         if name not in splits:
-            raise InputError(
-                f"no clip in split {name!r} (see data/media/clips/failures.tsv, or p0.eval_splits)"
-            )
+            raise InputError(f"no clip in split {name!r} (see data/media/clips/failures.tsv, or p0.eval_splits)")
     best, foreground = train_and_predict(_inputs(study, train, p), train, positions, p, device)
     return Answers(positions, dict(zip(ARMS, best, strict=True)), dict(zip(ARMS, foreground, strict=True)))
 

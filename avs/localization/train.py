@@ -49,9 +49,7 @@ class P0Params:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout ({self.dropout}) must be in [0, 1)")
         if not self.eval_splits or len(set(self.eval_splits)) < len(self.eval_splits):
-            raise ValueError(
-                f"eval_splits ({list(self.eval_splits)}) must name one or more splits, each once"
-            )
+            raise ValueError(f"eval_splits ({list(self.eval_splits)}) must name one or more splits, each once")
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Inputs:
     """What the heads see, of N clips with T seconds, for A arms and S seeds.
 
     `features` float32 [R, N, T, D + E]: D visual ones at each resolution, then E of the audio; `audio_mask` float32
-    [A, E] says which audio columns an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the first axis of `features`; `targets`
-    int64 [N, T] are class indices below `classes`.
+    [A, E] says which audio columns an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the
+    first axis of `features`; `targets` int64 [N, T] are class indices below `classes`.
     """
 
     features: Tensor
@@ -68,6 +66,10 @@ class Inputs:
     plan: Tensor
     targets: Tensor
     classes: int
+
+    def to(self, device: torch.device) -> Inputs:
+        tables = [table.to(device) for table in (self.features, self.audio_mask, self.plan, self.targets)]
+        return Inputs(*tables, classes=self.classes)
 
 
 def standardized(table: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -77,15 +79,13 @@ def standardized(table: np.ndarray, train: np.ndarray) -> np.ndarray:
     return ((table - mean) / np.where(std > 1e-8, std, 1.0)).astype(np.float32)
 
 
-def train_and_predict(
-    inputs: Inputs, train: np.ndarray, evaluate: np.ndarray, p: P0Params, device: str
-) -> tuple:
+def train_and_predict(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray, p: P0Params, device: str) -> tuple:
     """Train on the clips at positions `train`, answer for those at `evaluate`.
 
-    Returns two uint8/int64 arrays [A, S, len(evaluate), T]: the best class, and the best with background left out.
+    Returns int64 [A, S, len(evaluate), T] twice: the best class, and the best with background left out.
     """
     place = torch_device(device)
-    inputs = Inputs(**{k: v.to(place) if isinstance(v, Tensor) else v for k, v in vars(inputs).items()})
+    inputs = inputs.to(place)
     heads = _fit(inputs, torch.from_numpy(train).to(place), p, place)
     heads.eval()
     answers = []
@@ -134,7 +134,7 @@ def _order(train: Tensor, p: P0Params) -> Iterator[Tensor]:
 
 def _batch(inputs: Inputs, clips: Tensor) -> Tensor:
     """What each arm and seed sees of the clips [S, B]: visual features, then audio, [A * S, B, T, D + E]."""
-    arms, seeds = inputs.plan.shape[:2]
+    seeds = inputs.plan.shape[1]
     _, total, seconds, columns = inputs.features.shape
     plan = inputs.plan[:, torch.arange(seeds, device=clips.device)[:, None], clips]
     rows = (plan * total + clips[..., None]) * seconds + torch.arange(seconds, device=clips.device)

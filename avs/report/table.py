@@ -37,9 +37,7 @@ def _console() -> Console:
 
 
 def _arms(metrics: Mapping[str, Any]) -> Table:
-    title = (
-        f"{metrics['clips']} clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
-    )
+    title = f"{metrics['clips']} clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
     columns = ("arm", "accuracy", "on event seconds", "class of event seconds", "tokens", "GFLOP")
     table = _table(title, *columns)
     for arm, row in _ordered(metrics["arms"], ARMS):
@@ -54,7 +52,7 @@ def _contrasts(metrics: Mapping[str, Any]) -> Table:
     tested = metrics["contrasts"]
     for name, _ in _ordered(tested["accuracy"], [f"{a}-{b}" for a, b in CONTRASTS]):
         cells = (cell for measure in TESTED for cell in _verdict(tested[measure][name]))
-        table.add_row(name.replace("-", " − "), *cells)  # noqa: RUF001
+        table.add_row(name.replace("-", " − "), *cells)
     return table
 
 
