@@ -47,7 +47,7 @@ def preprocess(
     keys = [item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds) for clip in clips]
     missing = store.missing(keys)
     jobs = [(keys[place], clips[place]) for place in missing]
-    results = map_items(partial(_decode, folder), jobs, execution, "preprocess")
+    results = map_items(partial(_decode, folder, store), jobs, execution, "preprocess")
     reasons = {key: r.reason for (key, _), r in zip(jobs, results, strict=True) if isinstance(r, Failure)}
     failed = [Failed(c.key, c.video, reasons[k]) for k, c in zip(keys, clips, strict=True) if k in reasons]
     usable = [(key, clip) for key, clip in zip(keys, clips, strict=True) if key not in reasons]
@@ -94,7 +94,7 @@ def _frame_names(seconds: int) -> list[str]:
     return [f"frames/{t}.jpg" for t in range(seconds)]
 
 
-def _decode(folder: Path, job: tuple[str, Clip]) -> None:
+def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     """Decode one clip into the store; the item is a tar of its members and flags."""
     key, clip = job
     path = locate(folder, clip.video)
@@ -110,7 +110,7 @@ def _decode(folder: Path, job: tuple[str, Clip]) -> None:
     with tarfile.open(fileobj=item, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in zip(names, contents, strict=True):
             _add(tar, name, content)
-    ItemStore("media").save(key, item.getvalue())
+    store.save(key, item.getvalue())
 
 
 def _write_shards(usable: list[tuple[str, Clip]], store: ItemStore, out: Path) -> list[MediaClip]:

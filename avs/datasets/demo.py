@@ -26,7 +26,7 @@ Span = tuple[float, float]
 Place = tuple[int, int]
 Effect = Literal["resolution", "none"]
 
-VERSION = 2  # raise when the videos change
+VERSION = 3  # raise when the videos change
 FPS = 8
 LABELS = tuple(sorted(scene.PATTERNS))
 SIZES: dict[str, tuple[int, int]] = {"resolution": (19, 23), "none": (110, 140)}  # disc width in pixels
@@ -49,8 +49,8 @@ class DemoParams:
         for name in ("train", "val", "test"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 1")
-        if self.seconds < 6:
-            raise ValueError(f"seconds ({self.seconds}) must be >= 6, to hold an event of 4 s and another sound")
+        if self.seconds < 8:
+            raise ValueError(f"seconds ({self.seconds}) must be >= 8, to hold an event of 4 s and another sound of 2 s")
         if self.seed < 0:
             raise ValueError(f"seed ({self.seed}) must be >= 0")
 
@@ -139,10 +139,10 @@ def _plain_shown(rng: np.random.Generator, seconds: int) -> tuple[int, int]:
 
 
 def _other_sound(rng: np.random.Generator, event: tuple[int, int], seconds: int) -> Span:
-    """A second and a bit, on the longer side of the event: it takes one of two energy anchors."""
+    """Two seconds and a bit, on the longer side of the event: they take both of two energy anchors."""
     low, high = max((0, event[0]), (event[1], seconds), key=lambda side: side[1] - side[0])
-    start = int(rng.integers(low, high))
-    return start, min(start + rng.uniform(1, 1.25), high)
+    start = int(rng.integers(low, high - 1))
+    return start, min(start + rng.uniform(2, 2.25), high)
 
 
 def _places(rng: np.random.Generator, size: int, plain_size: int) -> tuple[Place, Place]:

@@ -68,8 +68,8 @@ class Inputs:
     classes: int
 
     def to(self, device: torch.device) -> Inputs:
-        tables = [table.to(device) for table in (self.features, self.audio_mask, self.plan, self.targets)]
-        return Inputs(*tables, classes=self.classes)
+        features, mask = self.features.to(device), self.audio_mask.to(device)
+        return Inputs(features, mask, self.plan.to(device), self.targets.to(device), self.classes)
 
 
 def standardized(table: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from avs.localization.arms import ARMS
 from avs.localization.p0 import CONTRASTS, TESTED
 
 ALPHA = 0.05
-WIDTH = 130
+WIDTH = 136
 
 
 def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> None:
