@@ -26,11 +26,11 @@ Span = tuple[float, float]
 Place = tuple[int, int]
 Effect = Literal["resolution", "none"]
 
-VERSION = 3  # raise when the videos change
+VERSION = 4  # raise when the videos change
 FPS = 8
 LABELS = tuple(sorted(scene.PATTERNS))
-SIZES: dict[str, tuple[int, int]] = {"resolution": (19, 23), "none": (110, 140)}  # disc width in pixels
-CYCLES = {"resolution": 4.0, "none": 5.0}  # of a pattern across a disc
+SIZES: dict[str, tuple[int, int]] = {"resolution": (19, 23), "none": (150, 180)}  # disc width in pixels
+CYCLES = {"resolution": 4.0, "none": 7.0}  # of a pattern across a disc
 _MOTION = 3  # pixels a second, at most, from the place
 
 
