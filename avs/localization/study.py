@@ -97,7 +97,5 @@ def _inputs(study: Study, train: np.ndarray, p: P0Params) -> Inputs:
 def _feature_tables(study: Study, train: np.ndarray, p: P0Params) -> np.ndarray:
     """float32 [R, N, T, D + 11]: visual features at each resolution, the score and the audio features beside them."""
     audio = [study.scores[..., None], study.audio_features]
-    tables = [np.concatenate([visual, *audio], axis=-1, dtype=np.float32) for visual in study.features.values()]
-    if p.standardize == "per_resolution":
-        return np.stack([standardized(table, train) for table in tables])
-    return standardized(np.stack(tables), train) if p.standardize == "joint" else np.stack(tables)
+    tables = np.stack([np.concatenate([v, *audio], axis=-1, dtype=np.float32) for v in study.features.values()])
+    return standardized(tables, train) if p.standardize else tables

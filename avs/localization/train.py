@@ -23,15 +23,15 @@ SplitName = Literal["train", "val", "test"]
 class P0Params:
     """Head, optimiser (AdamW) and evaluation of the study.
 
-    `standardize`: features minus mean over deviation of the training clips, at each resolution by itself (so that
-    their scale gives no resolution away) or over all resolutions jointly; `none` keeps the original's raw features.
+    `standardize`: features less their mean, over their deviation, both of the training clips at all resolutions
+    together; false keeps the original's raw features.
     """
 
     head: HeadName = "temporal_conv"
     hidden: int = 128
     kernel: int = 3
     dropout: float = 0.0
-    standardize: Literal["per_resolution", "joint", "none"] = "per_resolution"
+    standardize: bool = True
     seeds: int = 10
     epochs: int = 5
     batch_size: int = 16
