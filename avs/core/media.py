@@ -236,7 +236,8 @@ def _encode(
     crf: int,
 ) -> None:
     first = next(frames)
-    video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
+    # Slower presets look ahead with approximate arithmetic, whose results are not the same everywhere.
+    video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "ultrafast"})
     video.pix_fmt = "yuv420p"
     video.height, video.width = first.shape[:2]
     streams: dict[type, Any] = {av.VideoFrame: video}

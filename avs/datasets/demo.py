@@ -26,7 +26,7 @@ Span = tuple[float, float]
 Place = tuple[int, int]
 Effect = Literal["resolution", "none"]
 
-VERSION = 4  # raise when the videos change
+VERSION = 5  # raise when the videos change
 FPS = 8
 LABELS = tuple(sorted(scene.PATTERNS))
 SIZES: dict[str, tuple[int, int]] = {"resolution": (19, 23), "none": (150, 180)}  # disc width in pixels
