@@ -26,8 +26,8 @@ lint: .venv/.installed ## Style and types
 	ruff format --check .
 	mypy
 
-lock: .venv/.installed ## Write requirements.lock from what is installed
-	python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock
+lock: ## Write requirements.lock from what is installed
+	python -m pip freeze | sed -E 's/\+cpu$$//; s/^(ve-fairseq|torchaudio)==.*/& ; platform_machine == "x86_64" and sys_platform == "linux"/' > requirements.lock
 
 clean: ## Remove what can be rebuilt; the item store and DVC's cache stay
 	rm -rf data/install data/media data/eventness data/cache results/*/per_clip.jsonl

@@ -20,7 +20,7 @@ from avs.core.clips import Clip, Failed, locate, read_table, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, jpeg, read_media, unjpeg, unwav, wav
-from avs.core.store import ItemStore, atomic, item_key
+from avs.core.store import ItemStore, atomic, item_key, sha256_file
 
 VERSION = 1  # raise when the decoded frames or sound of a clip change
 SHARD_BYTES = 64 << 20
@@ -98,11 +98,10 @@ def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     """Decode one clip into the store; the item is a tar of its members and flags."""
     key, clip = job
     path = locate(folder, clip.video)
-    if path is None or not path.is_file():
-        raise MediaError("video is gone since install (run: dvc repro install)")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != clip.sha256:
-            raise MediaError("video has changed since install (run: dvc repro install)")
+    if not path.is_file():
+        raise MediaError("video is gone since install (run: dvc repro -f install@clips)")
+    if sha256_file(path) != clip.sha256:
+        raise MediaError("video has changed since install (run: dvc repro -f install@clips)")
     media = read_media(path, clip.seconds)
     names = ["audio.wav", *_frame_names(clip.seconds), _FLAGS]
     contents = [wav(media.audio), *map(jpeg, media.frames), ",".join(media.flags).encode()]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from avs.core.store import write_json_lines, write_metrics
 from avs.localization.p0 import run_study
-from avs.report.table import print_study
 from stages import run
 
 if TYPE_CHECKING:
@@ -24,13 +23,12 @@ def main(config: Config) -> dict[str, int]:
         anchors=config.anchors,
         budget=config.budget,
         p=config.p0,
-        device=config.execution.device,
+        device=config.execution.devices,
     )
     write_metrics(OUT / "metrics.json", result.metrics)
     write_metrics(Path("results/headline.json"), result.headline)
     write_json_lines(OUT / "per_clip.jsonl", result.rows)
     write_metrics(OUT / "plots/arms.json", result.arms_plot)
-    print_study(result.metrics)
     return {"clips": len(result.rows)}
 
 

@@ -20,8 +20,9 @@ INSTALLED, OUT = Path("data/install/clips"), Path("data/media/clips")
 def main(config: Config) -> dict[str, int]:
     clips = read_table(INSTALLED / "clips.tsv", Clip)
     missing = read_table(INSTALLED / "failures.tsv", Failed)
-    folder = open_dataset(config.dataset, config.data).folder()
-    written, failed, computed = preprocess(clips, folder, OUT, config.execution)
+    dataset = open_dataset(config.dataset, config.data)
+    dataset.prepare(config.execution)
+    written, failed, computed = preprocess(clips, dataset.folder(), OUT, config.execution)
     write_table(OUT / "failures.tsv", missing + failed, Failed)
     check_failures(failed, len(clips), config.data.max_failed_fraction)
     return {"clips": len(written), "failed": len(failed), "computed": computed}

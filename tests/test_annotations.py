@@ -35,6 +35,12 @@ def test_splits_are_found_by_row_not_by_video(tmp_path: Path) -> None:
     assert [row.split for row in read_annotations(path, 10)] == ["test", "train", "train"]
 
 
+def test_a_row_in_two_split_files_is_refused(tmp_path: Path) -> None:
+    path = ave(tmp_path, "Dog&x&good&0&9", train=["Dog&x&good&0&9"], test=["Dog&x&good&0&9"])
+    with pytest.raises(InputError, match=r"testSet.txt, line 1: also in trainSet.txt"):
+        read_annotations(path, 10)
+
+
 def test_a_tsv_may_name_its_splits(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text('video\tlabel\tstart\tend\tsplit\nsub/a.mkv\t"Dog"\t0.5\t3\tval\n')
@@ -50,6 +56,7 @@ def test_a_tsv_may_name_its_splits(tmp_path: Path) -> None:
         ("Annotations.txt", "Dog&x&good&5&11", r"end \(11\) <= seconds \(10\)"),
         ("Annotations.txt", "Dog&x&good&nan&3", "need 0 <= start"),
         ("Annotations.txt", "&x&good&1&3", "may not be empty"),
+        ("Annotations.txt", "Background&x&good&1&3", "is what surrounds events"),
         ("Annotations.txt", AVE_HEADER, "no annotation row"),
         ("rows.tsv", "video\tlabel\nx\ty", "no column start, end"),
         ("rows.tsv", "video\tlabel\tstart\tend\tsplit\na\tb\t0\t1\tdev", "split \\('dev'\\) must be one of"),
@@ -81,7 +88,10 @@ def test_hashed_splits_do_not_move_when_videos_are_added() -> None:
     assert [row.split for row in with_hashed_splits(rows[::2], 0.15, 0.3)] == splits[::2]
     shares = [splits.count(name) / 400 for name in ("train", "val", "test")]
     assert shares == pytest.approx([0.55, 0.15, 0.3], abs=0.06)
-    assert with_hashed_splits([Annotation("0.mp4", "x", 0, 1, 10, "val")], 0, 0.9)[0].split == "val"
+    chosen = [Annotation("0.mp4", "x", 0, 1, 10, "val")]
+    assert with_hashed_splits(chosen, 0, 0.9) == chosen
+    with pytest.raises(InputError, match=r"400 of 401 rows have no split, first 0\.mp4"):
+        with_hashed_splits(rows + chosen, 0, 0.9)
 
 
 @pytest.mark.skipif(not (SHARED / "ave").exists(), reason="AVE's annotations are not beside this checkout")

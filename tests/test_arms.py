@@ -65,9 +65,10 @@ def test_flat_scores_fall_back_to_uniform() -> None:
     assert (table("anchored_topk", scores=PEAKED / 100) == 224).all()
 
 
-def test_anchors_that_are_shifted_out_are_no_fallback() -> None:
+def test_anchors_that_are_all_shifted_out_are_a_fallback() -> None:
     proposal = propose(PEAKED, k=1, std_threshold=1.0, p=AnchorParams(shift=8))
-    assert (proposal.anchors, proposal.fallback) == ([], False)
+    assert (proposal.anchors, proposal.fallback) == ([], True)
+    assert not propose(PEAKED, k=0, std_threshold=1.0, p=AnchorParams()).fallback
 
 
 def test_the_cap_and_the_adaptive_policy_bound_the_high_seconds() -> None:

@@ -15,7 +15,7 @@ from avs.preprocess import MediaShards, preprocess
 from avs.vision.cache import CacheParams, cache_features
 from avs.vision.encoder import load_encoder
 
-INLINE = ExecutionParams(backend="inline", workers=1, device="cpu")
+INLINE = ExecutionParams(backend="inline", workers=1, devices="cpu")
 RANDOM = CacheParams(weights="random")
 
 

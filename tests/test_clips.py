@@ -29,7 +29,7 @@ def test_a_second_is_an_event_iff_it_overlaps(start: float, end: float, seconds:
 
 
 def test_tables_survive_odd_names(tmp_path: Path) -> None:
-    rows = [clip(label="Bark, loud"), clip(key='1-"tab\there"', label="動画 \\ 'x'", start=0.25)]
+    rows = [clip(label="Bark, loud"), clip(key='1-"tab\there"', label="動画 \\ 'x'", start=3.0000001)]
     write_table(tmp_path / "t.tsv", rows, Clip)
     assert read_table(tmp_path / "t.tsv", Clip) == rows
 
@@ -57,10 +57,15 @@ def test_background_is_zero_and_classes_are_alphabetical() -> None:
     clips = [clip(label="b", start=1, end=3), clip(label="a", start=0, end=1)]
     assert class_names(clips) == ["background", "a", "b"]
     assert targets(clips, class_names(clips)).tolist() == [[0, 2, 2, *[0] * 7], [1, *[0] * 9]]
+    silent = clip(label="never", start=4, end=4)
+    assert class_names([*clips, silent]) == ["background", "a", "b"]
+    assert not targets([silent], class_names(clips)).any()
 
 
 def test_paths_may_not_leave_their_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/link").symlink_to(tmp_path)
-    assert locate(tmp_path / "in", "a/../b.mp4") == tmp_path / "in/b.mp4"
-    assert [locate(tmp_path / "in", name) for name in ("../b.mp4", "/etc/passwd", "link/b.mp4")] == [None] * 3
+    assert locate(tmp_path / "in", "link/b c.mp4") == tmp_path / "in/link/b c.mp4"
+    for name in ("../b.mp4", "/etc/passwd", "a/../b.mp4", "", "."):
+        with pytest.raises(InputError, match="must be a path below"):
+            locate(tmp_path / "in", name)

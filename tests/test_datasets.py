@@ -10,6 +10,7 @@ from avs.datasets import DataParams, clip_key, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
 
+ESCAPES = "cannot be read: its name ('../secret.mp4') must be a path below the data set's folder"
 INLINE = ExecutionParams(backend="inline")
 
 
@@ -38,8 +39,14 @@ def test_missing_and_escaping_videos_are_failure_rows(tmp_path: Path) -> None:
     assert not clips
     assert failed == [
         Failed("0-absent", "absent.mp4", "video not found"),
-        Failed("1-.._secret", "../secret.mp4", "the path leaves the data set's folder"),
+        Failed("1-.._secret", "../secret.mp4", ESCAPES),
     ]
+
+
+def test_names_that_no_file_can_have_are_failure_rows(tmp_path: Path) -> None:
+    names = [".", "/", "x" * 300, "nul\0"]
+    p = data(tmp_path, "".join(f"{name}\tDog\t0\t3\n" for name in names))
+    assert [row.video for row in install(open_dataset("local", p), INLINE)[1]] == names
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

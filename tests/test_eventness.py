@@ -78,6 +78,10 @@ def test_refuses() -> None:
 
 def test_params_are_checked_when_read() -> None:
     assert build(EventnessParams, {"method": "energy_delta"}, "params").method == "energy_delta"
-    for tree, message in (({"method": "ast"}, "must be one of"), ({"weights": "file:x"}, "no option weights")):
+    for tree, message in (
+        ({"method": "ast"}, "must be one of"),
+        ({"weights": "file:x#sha256=00"}, "no option weights"),
+        ({"weights": "file:x"}, "must end in #sha256="),
+    ):
         with pytest.raises(InputError, match=message):
             build(EventnessParams, tree, "params")

@@ -39,7 +39,7 @@ def stages(tmp_path: Path) -> Path:
         write_table(folder / "index.tsv", clips, Clip)
     for resolution, table in features.items():
         write_array(tmp_path / f"cache/res_{resolution}.npy", np.array(table, dtype=np.float32))
-    write_json(tmp_path / "cache/meta.json", {"gflops": {"160": 1.0, "224": 2.0, "352": 5.0}})
+    write_json(tmp_path / "cache/meta.json", {"patch_size": 16, "gflops": {"160": 1.0, "224": 2.0, "352": 5.0}})
     write_array(tmp_path / "eventness/scores.npy", np.array(scores, dtype=np.float32))
     write_array(tmp_path / "eventness/features.npy", rng.normal(size=(CLIPS, SECONDS, 10)).astype(np.float32))
     write_json(tmp_path / "eventness/meta.json", {"scale": {"unit": "nat", "std_threshold": 1.0}, "failed_clips": 2})

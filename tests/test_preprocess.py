@@ -88,6 +88,6 @@ def test_bad_clips_become_failure_rows(clips: list[Clip], tiny_videos: Path, tmp
     rows, failed, _ = preprocess(clips, tiny_videos, tmp_path / "out", INLINE)
     assert [row.key for row in rows] == ["1-v1", "3-v1"]
     assert [(row.key, row.reason) for row in failed] == [
-        ("0-v0", "video has changed since install (run: dvc repro install)"),
-        ("2-v2", "video is gone since install (run: dvc repro install)"),
+        ("0-v0", "video has changed since install (run: dvc repro -f install@clips)"),
+        ("2-v2", "video is gone since install (run: dvc repro -f install@clips)"),
     ]

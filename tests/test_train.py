@@ -98,7 +98,13 @@ def test_standardizing_uses_training_clips_only() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"kernel": 4}, "kernel"), ({"seeds": 0}, "seeds"), ({"dropout": 1.0}, "dropout"), ({"eval_splits": ()}, "eval")],
+    [
+        ({"kernel": 4}, "kernel"),
+        ({"seeds": 0}, "seeds"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"lr": -1.0}, "lr"),
+        ({"eval_splits": ()}, "eval"),
+    ],
 )
 def test_wrong_parameters_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -14,6 +14,7 @@ from avs.audio.features import absolute_change, log_energy, split_seconds
 from avs.core import weights as weight_files
 from avs.core.errors import InputError
 from avs.core.params import params
+from avs.core.weights import check_pinned
 
 
 @params
@@ -24,6 +25,7 @@ class EventnessParams:
     weights: str | None = None
 
     def __post_init__(self) -> None:
+        check_pinned(self.weights)
         make_backend(self.method, weights=self.weights)
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar, get_type_hints
 
 import numpy as np
@@ -92,22 +92,24 @@ def check_failures(failed: Sequence[Failed], total: int, max_fraction: float) ->
         raise InputError("the data set has no clip")
 
 
-def locate(folder: Path, video: str) -> Path | None:
-    """The video's path, or None where it would lie outside the folder."""
-    path = (folder / video).resolve()
-    return path if path.is_relative_to(folder.resolve()) else None
+def locate(folder: Path, video: str) -> Path:
+    """The video's path. Raises InputError where its name leads out of the folder; links within it are followed."""
+    name = PurePosixPath(video)
+    if name.is_absolute() or ".." in name.parts or not name.name:
+        raise InputError(f"its name ({video!r}) must be a path below the data set's folder")
+    return folder / name
 
 
 def class_names(clips: Iterable[Clip]) -> list[str]:
     """`background` at index 0, then the labels in alphabetical order from 1."""
-    return ["background", *sorted({clip.label for clip in clips})]
+    return ["background", *sorted({clip.label for clip in clips if clip.event().any()})]
 
 
 def targets(clips: Sequence[Clip], classes: Sequence[str]) -> np.ndarray:
     """Class index of each second: int64 [N, T]."""
-    index = {name: number for number, name in enumerate(classes) if number != BACKGROUND}
-    return np.stack([np.where(clip.event(), index[clip.label], BACKGROUND) for clip in clips])
+    index = {name: number for number, name in enumerate(classes)}
+    return np.stack([np.where(clip.event(), index.get(clip.label, BACKGROUND), BACKGROUND) for clip in clips])
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

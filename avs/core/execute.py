@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -31,14 +31,16 @@ class ExecutionParams:
 
     backend: Literal["process", "inline"] = "process"
     workers: int | Literal["auto"] = "auto"
-    device: str = "auto"
+    devices: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"workers ({self.workers}) must be >= 1, or auto")
 
     def num_workers(self) -> int:
-        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
+        if self.workers != "auto":
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,27 @@ def map_items(
             futures = {pool.submit(_attempt, function, item): place for place, item in enumerate(items)}
             for future in progress(as_completed(futures), description, total=len(items)):
                 results[futures[future]] = future.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                f"{description}: a worker process died, perhaps out of memory; what was finished is kept "
-                "(lower execution.workers and run again)"
-            ) from error
+        except BrokenProcessPool:
+            pass  # one item killed its worker, and the pool with it
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    unfinished = [place for place, result in enumerate(results) if result is None]
+    for place, result in zip(unfinished, _one_by_one(function, [items[p] for p in unfinished]), strict=True):
+        results[place] = result
     return results
+
+
+def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure | None]:
+    """Each item in a worker that is replaced when it dies, so that only what killed it fails."""
+    pool = _pool(1)
+    for item in items:
+        try:
+            yield pool.submit(_attempt, function, item).result()
+        except BrokenProcessPool:
+            yield Failure("the worker process died on it: out of memory, or a fault in a decoder")
+            pool = _pool(1)
+    pool.shutdown()
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Failure:

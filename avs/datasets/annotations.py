@@ -41,7 +41,14 @@ def read_annotations(path: Path, seconds: int) -> list[Annotation]:
 
 
 def with_hashed_splits(rows: Iterable[Annotation], val: float, test: float) -> list[Annotation]:
-    """Give rows without a split one by the hash of their video, so that new videos never move old ones."""
+    """Give rows without a split one by the hash of their video, so that new videos never move old ones.
+
+    Raises InputError where only some rows have one, since a video could then come into two splits.
+    """
+    rows = list(rows)
+    without = [row.video for row in rows if not row.split]
+    if 0 < len(without) < len(rows):
+        raise InputError(f"{len(without)} of {len(rows)} rows have no split, first {without[0]}: give all one, or none")
     return [row if row.split else replace(row, split=_hashed_split(row.video, val, test)) for row in rows]
 
 
@@ -81,7 +88,9 @@ def _ave_splits(folder: Path) -> dict[str, str]:
     for split in SPLITS:
         path = folder / f"{split}Set.txt"
         if path.exists():
-            splits |= {line.strip(): split for _, line in _lines(path)}
+            for number, line in _lines(path):
+                if splits.setdefault(line.strip(), split) != split:
+                    raise InputError(f"{path}, line {number}: also in {splits[line.strip()]}Set.txt: {line!r}")
     return splits
 
 
@@ -107,6 +116,8 @@ def _row(where: str, video: str, label: str, start: str, end: str, seconds: int)
         row = Annotation(video, label, float(start), float(end), seconds)
     except ValueError:
         raise InputError(f"{where}: start ({start!r}) and end ({end!r}) must be seconds") from None
+    if label.lower() == "background":
+        raise InputError(f"{where}: label ({label!r}) is what surrounds events: give a row of it start = end")
     if not video or not label:
         raise InputError(f"{where}: video ({video!r}) and label ({label!r}) may not be empty")
     if not 0 <= row.start <= row.end <= seconds:

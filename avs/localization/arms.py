@@ -42,18 +42,15 @@ ARMS = {
 class Proposal:
     """What the audio of one clip proposes: its scores, the anchors, and how many of them get high resolution.
 
-    A clip whose scores are too flat (`std_threshold`) has no `anchors` and is sampled uniformly; `ungated` are
-    those that it would have had.
+    A clip whose scores are too flat (`std_threshold`), or whose anchors are all shifted out of it, has no `anchors`
+    and is sampled uniformly: `fallback`. `ungated` are the anchors regardless of flatness.
     """
 
     scores: list[float]
     anchors: list[int]
     ungated: list[int]
     max_high: int | None
-
-    @property
-    def fallback(self) -> bool:
-        return bool(self.ungated) and not self.anchors
+    fallback: bool
 
 
 def propose(scores: np.ndarray, *, k: int, std_threshold: float, p: AnchorParams, cap: int | None = None) -> Proposal:
@@ -79,7 +76,7 @@ def propose(scores: np.ndarray, *, k: int, std_threshold: float, p: AnchorParams
         gap_threshold=p.high_gap_threshold,
         cap=cap,
     )
-    return Proposal([float(s) for s in scores], anchors, select(0.0), max_high)
+    return Proposal([float(s) for s in scores], anchors, select(0.0), max_high, fallback=k > 0 and not anchors)
 
 
 def propose_all(

@@ -62,7 +62,8 @@ def run_study(
     scores = per_clip_scores(study, answers)
     splits = np.array([study.clips[i].split for i in answers.positions])
     parts = {name: _only(scores, splits == name) for name in p.eval_splits}
-    metrics = {name: split_metrics(study, part, p, budget) for name, part in parts.items()}
+    places = {name: answers.positions[splits == name] for name in p.eval_splits}
+    metrics = {name: split_metrics(study, part, places[name], p, budget) for name, part in parts.items()}
     verdict, *others = p.eval_splits
     combined = metrics[verdict] | ({"splits": {name: metrics[name] for name in others}} if others else {})
     return Result(
@@ -85,12 +86,15 @@ def per_clip_scores(study: Study, answers: Answers) -> Scores:
     }
 
 
-def split_metrics(study: Study, scores: Scores, p: P0Params, budget: BudgetParams) -> dict[str, Any]:
-    """Arms with their cost, and the contrasts between them."""
+def split_metrics(
+    study: Study, scores: Scores, positions: np.ndarray, p: P0Params, budget: BudgetParams
+) -> dict[str, Any]:
+    """Arms with their cost, and the contrasts between them, over the clips at `positions`."""
     seeds, clips = scores["accuracy"]["uniform"].shape
     price = {r: float(tokens(r, budget.patch_size)) for r in budget.resolutions}
     arms: dict[str, Any] = {}
-    for arm, plan in study.plans.items():
+    for arm, plans in study.plans.items():
+        plan = plans[:, positions]
         arms[arm] = {measure: _mean_std(by_arm[arm]) for measure, by_arm in scores.items()}
         arms[arm] |= {"tokens": mean_cost(plan, price), "gflops": mean_cost(plan, study.gflops)}
     return {

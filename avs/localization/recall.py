@@ -28,10 +28,10 @@ def recall_table(
 
     events: bool [N, T]; anchors: a list for each of the N clips; clips without an event are left out.
     Rows: `anchors`; `random`, the expectation for k distinct seconds drawn uniformly; `random_spaced`, the
-    same for seconds pairwise more than two apart (no row where k of them do not fit in T); `constant`, the
+    same for seconds pairwise more than two apart, or as far as k of them fit in T; `constant`, the
     best k seconds for all clips alike; `best`, the best for each clip. The last two are chosen anew for each
     figure. All are exact. A clip without anchors counts as recall 0 and not at all in precision, which is
-    absent where no clip has any.
+    0 where no clip has any.
     Raises InputError where no clip has an event, or anchors and events differ in length.
     """
     require_non_negative(k=k)
@@ -44,15 +44,17 @@ def recall_table(
     k = min(k, events.shape[1])
     table = {"anchors": _measured(events, anchors, deltas)}
     table["random"] = _expected(events, k, deltas, gap=1)
-    if _count_subsets(np.ones(events.shape[1], dtype=bool), k, _SPACED_GAP):
-        table["random_spaced"] = _expected(events, k, deltas, gap=_SPACED_GAP)
+    table["random_spaced"] = _expected(events, k, deltas, gap=_widest_gap(events.shape[1], k))
     shares = _shares(events)
     hits = events / max(k, 1)
     for name, weights, right in (("constant", shares.mean(0), hits.mean(0)), ("best", shares, hits)):
         table[name] = {f"recall_d{d}": float(_best_coverage(weights, k, d).mean()) for d in deltas}
-        if k:
-            table[name]["precision_d0"] = float(_best_coverage(right, k, 0).mean())
+        table[name]["precision_d0"] = float(_best_coverage(right, k, 0).mean())
     return table
+
+
+def _widest_gap(num_seconds: int, k: int) -> int:
+    return min(_SPACED_GAP, max(1, (num_seconds - 1) // max(k - 1, 1)))
 
 
 def _measured(events: np.ndarray, anchors: Sequence[Sequence[int]], deltas: Sequence[int]) -> dict[str, float]:
@@ -63,7 +65,7 @@ def _measured(events: np.ndarray, anchors: Sequence[Sequence[int]], deltas: Sequ
         for d in deltas
     }
     precisions = [len(e & set(a)) / len(set(a)) for e, a in pairs if len(a)]
-    return row | ({"precision_d0": float(np.mean(precisions))} if precisions else {})
+    return row | {"precision_d0": float(np.mean(precisions)) if precisions else 0.0}
 
 
 def _expected(events: np.ndarray, k: int, deltas: Sequence[int], *, gap: int) -> dict[str, float]:
@@ -72,9 +74,8 @@ def _expected(events: np.ndarray, k: int, deltas: Sequence[int], *, gap: int) ->
     chance = {d: _cover_probability(num_seconds, k, d, gap) for d in deltas}
     # A clip's recall is a sum over its seconds, so its expectation needs each second's chance alone.
     row = {f"recall_d{d}": float((_shares(events) @ chance[d]).mean()) for d in deltas}
-    if k:
-        row["precision_d0"] = float((events @ _cover_probability(num_seconds, k, 0, gap)).mean() / k)
-    return row
+    right = events @ _cover_probability(num_seconds, k, 0, gap)
+    return row | {"precision_d0": float(right.mean() / max(k, 1))}
 
 
 def _shares(events: np.ndarray) -> np.ndarray:

@@ -49,11 +49,18 @@ def load_study(
     clips = read_table(cache / "index.tsv", Clip)
     if clips != read_table(eventness / "index.tsv", Clip):
         raise InputError(f"{cache} and {eventness} hold different clips (run: dvc repro)")
+    meta = json.loads((cache / "meta.json").read_text())
+    if meta["patch_size"] != budget.patch_size:
+        raise InputError(f"budget.patch_size ({budget.patch_size}) must be the encoder's ({meta['patch_size']})")
+    if not budget.max_high_seconds(clips[0].seconds):
+        raise InputError(
+            f"clips of {clips[0].seconds} s are too short for one second at high_res ({budget.high_res}) "
+            "within the uniform budget: choose resolutions that are closer together"
+        )
     scores = np.load(eventness / "scores.npy")
     audio_meta = json.loads((eventness / "meta.json").read_text())
     proposals = propose_all(scores, audio_meta["scale"]["std_threshold"], k=k, p=anchors, cap=budget.max_high)
     by_arm = {name: plans(arm, clips, proposals, budget, k=k, seeds=seeds) for name, arm in ARMS.items()}
-    meta = json.loads((cache / "meta.json").read_text())
     return Study(
         clips=clips,
         classes=class_names(clips),

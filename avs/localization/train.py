@@ -16,7 +16,7 @@ from avs.core.execute import progress, torch_device
 from avs.core.params import params
 from avs.localization.heads import HeadName, StackedHeads
 
-SplitName = Literal["train", "val", "test"]
+SplitName = Literal["val", "test"]
 
 
 @params
@@ -46,6 +46,10 @@ class P0Params:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 1")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel ({self.kernel}) must be odd")
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"lr ({self.lr}) must be > 0")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay ({self.weight_decay}) must be >= 0")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout ({self.dropout}) must be in [0, 1)")
         if not self.eval_splits or len(set(self.eval_splits)) < len(self.eval_splits):

@@ -70,6 +70,10 @@ class BudgetParams:
         """Low, base, high."""
         return self.low_res, self.base_res, self.high_res
 
+    def max_high_seconds(self, num_seconds: int) -> int:
+        """How many seconds of a clip can be at high resolution, whatever the number of anchors."""
+        return num_seconds // budget_ratio(*self.resolutions, self.patch_size)
+
     def clip_tokens(self, num_seconds: int) -> int:
         """Tokens that every budget-matched plan of a clip of `num_seconds` spends."""
         return num_seconds * tokens(self.base_res, self.patch_size)

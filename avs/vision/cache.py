@@ -17,8 +17,9 @@ from avs.core.clips import Clip, write_table
 from avs.core.execute import ExecutionParams, progress
 from avs.core.params import params
 from avs.core.store import ItemStore, item_key, write_array, write_json
+from avs.core.weights import check_pinned
 from avs.preprocess import MediaShards
-from avs.vision.encoder import Encoder, load_encoder
+from avs.vision.encoder import Encoder, check_name, load_encoder
 
 
 @params
@@ -28,6 +29,10 @@ class CacheParams:
     encoder: str = "efficientnet_lite0"
     weights: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_name(self.encoder)
+        check_pinned(self.weights)
 
 
 def cache_features(
@@ -39,7 +44,7 @@ def cache_features(
     Counts clips and the (clip, resolution) items that were computed.
     """
     shards = MediaShards(media)
-    encoder = load_encoder(p.encoder, weights=p.weights, device=execution.device, dtype=p.dtype)
+    encoder = load_encoder(p.encoder, weights=p.weights, device=execution.devices, dtype=p.dtype)
     provenance = {
         "encoder": encoder.name,
         "weights_sha256": encoder.weights_digest,
@@ -57,7 +62,7 @@ def cache_features(
         computed += made
     write_table(out / "index.tsv", shards.table(), Clip)
     gflops = {str(resolution): encoder.gflops(resolution) for resolution in resolutions}
-    write_json(out / "meta.json", provenance | {"resolutions": list(resolutions), "gflops": gflops})
+    write_json(out / "meta.json", provenance | {"patch_size": encoder.patch_size, "gflops": gflops})
     return {"clips": len(shards.clips), "computed": computed}
 
 

@@ -45,6 +45,7 @@ class Encoder:
     def __init__(self, name: str, network: Network, weights_digest: str, device: torch.device, dtype: str) -> None:
         self.name = name
         self.dim = network.dim
+        self.patch_size = network.patch_size
         self.weights_digest = weights_digest
         self.device = device
         self.dtype = dtype
@@ -67,13 +68,13 @@ class Encoder:
             return self.network.cpu_batch_size(resolution)
         return max(10, _CUDA_TOKENS // count // 10 * 10)
 
-    def encode(self, frames: Frames, resolution: int) -> np.ndarray:
+    def encode(self, frames: Frames, resolution: int) -> Tensor:
         """RGB frames uint8 [B,H,W,3] -> features float32 [B,D], seen at resolution x resolution pixels.
 
         Raises InputError for frames of another type or shape, and for a resolution that is no multiple of the
         patch size.
         """
-        return self.embed(self.prepare(frames, resolution))
+        return torch.from_numpy(self.embed(self.prepare(frames, resolution)))
 
     def prepare(self, frames: Frames, resolution: int) -> np.ndarray:
         """RGB frames uint8 [H,W,3], of any sizes -> uint8 [B,3,R,R].
@@ -137,18 +138,24 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "auto",
     return Encoder(name, network, weight_sources.digest(source), place, resolved)
 
 
+def check_name(name: str) -> None:
+    """Raise InputError for a name that no encoder can have; whether its library knows it turns out on loading."""
+    kind, _, model = name.partition(":")
+    if name not in _PUBLISHED and not (kind in ("open_clip", "timm") and model):
+        raise InputError(f"encoder ({name!r}) is unknown: for example {_EXAMPLES}")
+
+
 def _build(name: str) -> tuple[Network, Callable[[Path], Mapping[str, Tensor]]]:
     """The network with random weights, and what reads its files."""
+    check_name(name)
     kind, _, model = name.partition(":")
     if name == "efficientnet_lite0":
         return EfficientNetLite0(), weight_sources.load_tensors
     if name == "clip_vit_b16":
         return open_clip_network("ViT-B-16-quickgelu"), read_clip
-    if kind == "open_clip" and model:
+    if kind == "open_clip":
         return open_clip_network(model), read_clip
-    if kind == "timm" and model:
-        return TimmViT(model), weight_sources.load_tensors
-    raise InputError(f"encoder ({name!r}) is unknown: for example {_EXAMPLES}")
+    return TimmViT(model), weight_sources.load_tensors
 
 
 def _squash(frame: np.ndarray, resolution: int) -> np.ndarray:
