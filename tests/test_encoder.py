@@ -233,7 +233,7 @@ def test_a_feature_does_not_depend_on_its_company(name: str, resolution: int, re
     encoder: Encoder = request.getfixturevalue(name)
     frames = random_frames(11)
     together = encoder.encode(frames, resolution)
-    assert together.dtype == np.float32
+    assert together.dtype == torch.float32
     assert together.shape == (11, encoder.dim)
     np.testing.assert_array_equal(encoder.encode(frames[::-1], resolution).flip(0), together)
     for place in (0, 4, 10):
