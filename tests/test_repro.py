@@ -16,7 +16,7 @@ SMALL = {
     "data.demo.test": 6,
     "budget.low_res": 32,
     "budget.base_res": 64,
-    "budget.high_res": 112,
+    "budget.high_res": 128,
     "p0.seeds": 2,
     "p0.epochs": 2,
     "p0.resamples": 200,
