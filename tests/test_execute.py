@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,18 @@ def test_an_item_that_kills_its_worker_fails_alone() -> None:
     assert results[:2] + results[3:] == [0, -1, -3, -4]
     assert isinstance(results[2], Failure)
     assert "worker process died" in results[2].reason
+
+
+def leave_a_mark(folder: Path) -> None:
+    (folder / str(len(list(folder.iterdir())))).touch()
+
+
+def test_an_item_without_a_result_is_done_once(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    assert map_items(leave_a_mark, folders, ExecutionParams(workers=2), "mark") == [None] * 4
+    assert [len(list(folder.iterdir())) for folder in folders] == [1] * 4
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -25,6 +25,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_UNFINISHED = object()  # None is what many functions return
+
+
 @params
 class ExecutionParams:
     """How work is spread. Never a dependency of a stage: it may not change a result."""
@@ -80,7 +83,7 @@ def map_items(
     workers = min(execution.num_workers(), len(items))
     if workers <= 1 or execution.backend == "inline":
         return [_attempt(function, item) for item in progress(items, description)]
-    results: list[Any] = [None] * len(items)
+    results: list[Any] = [_UNFINISHED] * len(items)
     with _pool(workers) as pool:
         try:
             futures = {pool.submit(_attempt, function, item): place for place, item in enumerate(items)}
@@ -91,13 +94,13 @@ def map_items(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    unfinished = [place for place, result in enumerate(results) if result is None]
+    unfinished = [place for place, result in enumerate(results) if result is _UNFINISHED]
     for place, result in zip(unfinished, _one_by_one(function, [items[p] for p in unfinished]), strict=True):
         results[place] = result
     return results
 
 
-def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure | None]:
+def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure]:
     """Each item in a worker that is replaced when it dies, so that only what killed it fails."""
     pool = _pool(1)
     for item in items:
