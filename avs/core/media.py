@@ -58,10 +58,10 @@ def read_media(path: Path, num_seconds: int) -> Media:
     video ends less than 1 s early, before the last t + 0.5; `short_audio`, more than 50 ms are missing at the
     end; `damaged`, the decoder met errors. Raises MediaError where no use can be made of the file.
     """
-    with _opened(path) as container:
+    with opened(path) as container:
         origin = max(container.start_time or 0, 0) / av.time_base
-        pictures, sound = _Pictures(num_seconds, origin), _Sound(num_seconds, origin)
-        sinks: dict[Any, Any] = dict(zip(_streams(container), (pictures, sound), strict=False))
+        pictures, sound = _Pictures(num_seconds, origin), Sound(num_seconds, origin)
+        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
         damaged = _decode(container, sinks)
         frames = pictures.finish()
         sound.finish()
@@ -70,7 +70,8 @@ def read_media(path: Path, num_seconds: int) -> Media:
     return Media(frames, sound.samples, tuple(name for name, raised in flags.items() if raised))
 
 
-def _opened(path: Path) -> InputContainer:
+def opened(path: Path) -> InputContainer:
+    """The container of a media file. Raises MediaError where there is none in an allowed format."""
     if not path.is_file():
         raise MediaError("no such file" if not path.exists() else "not a regular file")
     if path.stat().st_size == 0:
@@ -83,7 +84,7 @@ def _opened(path: Path) -> InputContainer:
         raise MediaError(f"cannot be opened: {getattr(error, 'strerror', 'odd file name')}") from error
 
 
-def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+def streams_of(container: InputContainer) -> list[VideoStream | AudioStream]:
     """The streams to decode: a video and, where there is one, an audio stream."""
     video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
     if video is None:
@@ -168,7 +169,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
-class _Sound:
+class Sound:
     """Resamples to 16 kHz mono and lays the samples down at their presentation times."""
 
     def __init__(self, num_seconds: int, origin: float) -> None:
@@ -181,6 +182,11 @@ class _Sound:
     @property
     def full(self) -> bool:
         return self._cursor >= len(self.samples)
+
+    @property
+    def end(self) -> float:
+        """Where the sound ends so far, in seconds."""
+        return self._cursor / RATE
 
     @property
     def empty(self) -> bool:

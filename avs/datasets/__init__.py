@@ -39,8 +39,8 @@ class Dataset(Protocol):
     def prepare(self, execution: ExecutionParams) -> None:
         """Fetch or make the videos that are not there yet."""
 
-    def annotations(self) -> list[Annotation]:
-        """The rows, in the order that numbers them."""
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        """The rows, in the order that numbers them; without `check`, those against the rules as well."""
 
 
 def open_dataset(name: DatasetName, data: DataParams) -> Dataset:

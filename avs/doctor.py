@@ -1,0 +1,273 @@
+"""The data doctor: what is wrong with a data set, row by row, before it costs anything."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from avs.core.clips import SPLITS, locate
+from avs.core.execute import ExecutionParams, Failure, map_items
+from avs.core.media import MediaError, read_media
+from avs.core.probe import Probe, probe
+from avs.core.store import sha256_file
+from avs.datasets import clip_key
+from avs.datasets.annotations import Annotation, faults
+
+Severity = Literal["stop", "lost", "warning", "note"]
+
+# dB relative to full scale: well below the noise floor of any microphone that records an event
+SILENT_LEVEL = -60.0
+SLOW_RATE, FAST_RATE = 2.0, 121.0  # frames a second
+SMALL_SIDE = 128  # pixels: less than the usual low resolution
+_SLACK = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Problem:
+    """stop: no stage will start; lost: the row can't be used; warning: results suffer; note: it is dealt with."""
+
+    severity: Severity
+    remedy: str
+
+
+PROBLEMS = {
+    "bad_annotation": Problem("stop", "mend the row, or delete it"),
+    "no_split": Problem("stop", "give every row a split, or none"),
+    "missing": Problem("lost", "put the video into the folder, or delete its rows"),
+    "unreadable": Problem("lost", "fetch the file again, or delete its rows"),
+    "truncated": Problem("lost", "fetch the file again, or delete its rows"),
+    "ends_early": Problem("lost", "use a shorter clip length for all, or delete its rows"),
+    "damaged": Problem("warning", "fetch the file again; what cannot be decoded is concealed"),
+    "short": Problem("warning", "nothing must be done: the last frame is held"),
+    "no_audio": Problem("warning", "find a copy with sound: else its eventness is that of silence"),
+    "silent": Problem("warning", "listen to it: a muted upload says nothing of the event"),
+    "same_bytes": Problem("warning", "keep one of the copies"),
+    "same_row": Problem("warning", "delete one of the rows"),
+    "two_splits": Problem("warning", "keep its rows in one split: the test would see what was trained on"),
+    "class_spelling": Problem("warning", "spell the class one way: as it is, these are two classes"),
+    "no_event": Problem("warning", "correct start and end, unless it is background on purpose"),
+    "untrained_class": Problem("warning", "move rows of the class to train, or delete them"),
+    "short_audio": Problem("note", "filled with silence"),
+    "late_audio": Problem("note", "filled with silence, not shifted"),
+    "long": Problem("note", "only the beginning is used"),
+    "odd_rate": Problem("note", "frames are taken by time stamp, not by number"),
+    "rotated": Problem("note", "turned upright"),
+    "small": Problem("note", "scaled up: high resolution shows no more of it"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem of one row; `key` is `-` where it is not about a row."""
+
+    key: str
+    video: str
+    problem: str
+    severity: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found in `rows`; `seconds` is what looking at each of `looked_at` videos took on average."""
+
+    rows: list[Annotation]
+    findings: list[Finding]
+    looked_at: int = 0
+    seconds: float = 0.0
+
+    def count(self, problem: str) -> int:
+        """How many rows have it, or how many classes, where it is about classes."""
+        return len({f.key if f.video else f.detail for f in self.findings if f.problem == problem})
+
+    @property
+    def lost(self) -> int:
+        """How many rows the stages could not use."""
+        return len({f.key for f in self.findings if f.severity in ("stop", "lost")})
+
+    def healthy(self, max_failed: float) -> bool:
+        """Whether the stages would start, and lose no more than a share of `max_failed` of the rows."""
+        stopped = any(f.severity == "stop" for f in self.findings)
+        return not stopped and self.lost <= max_failed * len(self.rows)
+
+
+def diagnose(
+    rows: list[Annotation], folder: Path | None, execution: ExecutionParams, *, full: bool = False
+) -> Diagnosis:
+    """Check annotation rows and, where a folder is given, look at their videos.
+
+    rows: read without checking them. full: decode every clip as preprocessing would, instead of its sound and
+    key frames only.
+    """
+    found = list(_annotation_findings(rows))
+    if folder is None:
+        return Diagnosis(rows, _sorted(found, rows))
+    names = list(dict.fromkeys(row.video for row in rows if row.video))
+    length = {row.video: row.seconds for row in rows}
+    started = time.perf_counter()
+    looks = map_items(partial(_examine, folder, full), [(name, length[name]) for name in names], execution, "doctor")
+    spent = time.perf_counter() - started
+    results: dict[str, Look | Failure] = dict(zip(names, looks, strict=True))
+    found += [
+        _finding(number, row, problem, detail)
+        for number, row in enumerate(rows)
+        if row.video
+        for problem, detail in _media_problems(results[row.video], row.seconds)
+    ]
+    found += _same_bytes(rows, {name: look.sha256 for name, look in results.items() if isinstance(look, Look)})
+    return Diagnosis(rows, _sorted(found, rows), len(names), spent / max(len(names), 1))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a video gave: its digest, and its probe or the reason why there is none."""
+
+    sha256: str
+    probe: Probe | None = None
+    failure: str = ""
+    flags: tuple[str, ...] | None = None
+
+
+def _examine(folder: Path, full: bool, job: tuple[str, int]) -> Look:
+    name, seconds = job
+    path = locate(folder, name)
+    if not path.exists():
+        raise MediaError("no such file")
+    digest = sha256_file(path)
+    try:
+        found = probe(path, seconds)
+    except MediaError as error:
+        return Look(digest, failure=str(error))
+    if not full:
+        return Look(digest, found)
+    try:
+        return Look(digest, found, flags=read_media(path, seconds).flags)
+    except MediaError as error:
+        return Look(digest, found, failure=str(error))
+
+
+def _media_problems(look: Look | Failure, seconds: int) -> Iterator[tuple[str, str]]:
+    if isinstance(look, Failure):
+        yield "missing" if look.reason == "no such file" else "unreadable", look.reason
+    elif look.probe is None:
+        yield "unreadable", look.failure
+    else:
+        yield from _picture_problems(look, look.probe, seconds)
+        yield from _sound_problems(look.probe, seconds)
+
+
+def _picture_problems(look: Look, p: Probe, seconds: int) -> Iterator[tuple[str, str]]:
+    ends = f"video ends at {p.end:.2f} s of {seconds} s"
+    lost = bool(look.failure) or p.end <= seconds - 1
+    if lost:
+        cut = p.end < min(p.announced, seconds) - _SLACK
+        reason = look.failure or ends
+        yield ("truncated", f"{reason}; its header says {p.announced:.2f} s") if cut else ("ends_early", reason)
+    elif p.damaged or "damaged" in (look.flags or ()):
+        yield "damaged", "the decoder met errors"
+    if not lost and p.end <= seconds - _SLACK:
+        yield "short", ends
+    if max(p.end, p.announced) > seconds + _SLACK:
+        yield "long", f"{max(p.end, p.announced):.2f} s, of which {seconds} s are used"
+    if p.variable_rate and not lost:
+        yield "odd_rate", f"variable, {p.rate:.1f} frames a second on average"
+    elif p.rate and not SLOW_RATE <= p.rate <= FAST_RATE:
+        yield "odd_rate", f"{p.rate:.2f} frames a second"
+    if p.rotation:
+        yield "rotated", f"by {p.rotation} degrees, shown as {p.width}x{p.height}"
+    if min(p.width, p.height) < SMALL_SIDE:
+        yield "small", f"{p.width}x{p.height} pixels"
+
+
+def _sound_problems(p: Probe, seconds: int) -> Iterator[tuple[str, str]]:
+    if p.sound is None:
+        yield "no_audio", "no sound in it"
+        return
+    start, end = p.sound
+    if p.level < SILENT_LEVEL:
+        yield "silent", f"{p.level:.0f} dB of full scale" if p.level > -300 else "digital silence"
+    if start > 0.05:
+        yield "late_audio", f"sound starts at {start:.2f} s"
+    if end < min(seconds, p.end) - _SLACK:
+        yield "short_audio", f"sound ends at {end:.2f} s"
+
+
+def _annotation_findings(rows: Sequence[Annotation]) -> Iterator[Finding]:
+    videos = _grouped(rows, lambda row: row.video)
+    usual = _usual_spelling(row.label for row in rows)
+    some_split = any(row.split for row in rows)
+    first: dict[Annotation, int] = {}
+    for number, row in enumerate(rows):
+        found = partial(_finding, number, row)
+        yield from (found("bad_annotation", fault) for fault in faults(row))
+        if row.start == row.end:
+            yield found("no_event", f"start = end = {row.start:g}")
+        if some_split and not row.split:
+            yield found("no_split", "others have one")
+        earlier = first.setdefault(replace(row, split=""), number)
+        if earlier != number:
+            yield found("same_row", f"as {clip_key(earlier, row.video)}")
+        splits = sorted({rows[n].split for n in videos[row.video]} & set(SPLITS))
+        if len(splits) > 1 and row.video:
+            yield found("two_splits", f"its rows are in {' and '.join(splits)}")
+        if row.label != usual[row.label]:
+            yield found("class_spelling", f"{row.label!r}, elsewhere {usual[row.label]!r}")
+    trained = {row.label for row in rows if row.split == "train"}
+    for label in sorted({row.label for row in rows} - trained) if trained else ():
+        yield _row_less("untrained_class", f"{label!r} has no row in train")
+
+
+def _usual_spelling(labels: Iterable[str]) -> dict[str, str]:
+    """For each label the commonest of those that differ from it in case, space and punctuation only."""
+    counts = Counter(labels)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in counts:
+        groups["".join(filter(str.isalnum, label.casefold()))].append(label)
+    return {label: max(group, key=lambda one: counts[one]) for group in groups.values() for label in group}
+
+
+def _same_bytes(rows: Sequence[Annotation], digests: Mapping[str, str]) -> Iterator[Finding]:
+    """Videos that are copies of another, and those that so come into two splits."""
+    copies = _grouped([row for row in rows if row.video in digests], lambda row: digests[row.video])
+    kept = [row for row in rows if row.video in digests]
+    for number, row in enumerate(rows):
+        if row.video not in digests:
+            continue
+        others = [kept[n] for n in copies[digests[row.video]] if kept[n].video != row.video]
+        if others:
+            yield _finding(number, row, "same_bytes", f"as {others[0].video}")
+        if elsewhere := next((other for other in others if other.split != row.split), None):
+            yield _finding(number, row, "two_splits", f"its copy {elsewhere.video} is in {elsewhere.split}")
+
+
+Item = TypeVar("Item")
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[int]]:
+    """Positions of the items by their key."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(items):
+        groups[key(item)].append(number)
+    return groups
+
+
+def _finding(number: int, row: Annotation, problem: str, detail: str) -> Finding:
+    known = PROBLEMS[problem]
+    return Finding(clip_key(number, row.video), row.video, problem, known.severity, detail, known.remedy)
+
+
+def _row_less(problem: str, detail: str) -> Finding:
+    return Finding("-", "", problem, PROBLEMS[problem].severity, detail, PROBLEMS[problem].remedy)
+
+
+def _sorted(found: Iterable[Finding], rows: Sequence[Annotation]) -> list[Finding]:
+    """Worst first, then in the order of the rows."""
+    order = {clip_key(number, row.video): number for number, row in enumerate(rows)}
+    rank = {name: number for number, name in enumerate(PROBLEMS)}
+    return sorted(found, key=lambda f: (rank[f.problem], order.get(f.key, len(order))))
