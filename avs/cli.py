@@ -48,6 +48,22 @@ def make_parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="decode every frame that preprocessing would")
     add("--max-failed", type=float, metavar="SHARE", help="of rows lost; default: data.max_failed_fraction")
     add("-o", "--out", type=Path, default=Path("results/doctor"), metavar="DIR", help="default: results/doctor")
+
+    add = command("smoke", smoke, "check in a minute that everything works here, without network", "smoke")
+    add("what", nargs="?", choices=["all"], default="all", help="there is one check: all")
+    add("--weights", choices=["random", "published"], default="random", help="of the encoder; default: random")
+
+    add = command("plan", plan, "draw eventness, anchors and plan of a clip of your own", "plan clip.mp4 --k 3")
+    add("video", type=Path, metavar="VIDEO")
+    add("--k", type=int, help="anchors; default: that of params.yaml")
+    add("--method", metavar="NAME", help="eventness method; default: eventness.method")
+    add("--seconds", type=int, help="look at the first so many; default: all whole ones, up to 60")
+    add("-o", "--out", type=Path, metavar="PNG", help="default: VIDEO-plan.png in this folder")
+
+    add = command("export", export, "write audio.wav and frames/ of a clip", "export 0-RUhOCu3LNXM clip")
+    add("clip", metavar="CLIP", help="its key in index.tsv, or its video where that has one row")
+    add("folder", type=Path, metavar="DIR")
+    add("--media", type=Path, default=Path("data/media/clips"), metavar="DIR", help="default: data/media/clips")
     return parser
 
 
@@ -74,6 +90,33 @@ def doctor(options: argparse.Namespace) -> None:
     print(f"written: {options.out}/findings.tsv, {options.out}/doctor.png")
     if not diagnosis.healthy(limit):
         sys.exit(f"{diagnosis.lost} of {len(rows)} rows cannot be used: more than {limit:g} of them, or any that stops")
+
+
+def smoke(options: argparse.Namespace) -> None:
+    from avs.smoke import smoke
+
+    smoke(options.weights)
+
+
+def plan(options: argparse.Namespace) -> None:
+    from avs.report.clip_plan import describe, draw_plan, plan_clip
+
+    config = _config()
+    eventness = replace(config.eventness, method=options.method) if options.method else config.eventness
+    k = config.k if options.k is None else options.k
+    found = plan_clip(
+        options.video, k=k, eventness=eventness, anchors=config.anchors, budget=config.budget, seconds=options.seconds
+    )
+    out = options.out or Path(f"{options.video.stem}-plan.png")
+    draw_plan(out, found)
+    print(describe(found), f"written: {out}", sep="\n")
+
+
+def export(options: argparse.Namespace) -> None:
+    from avs.preprocess import MediaShards
+
+    clip = MediaShards(options.media).export(options.clip, options.folder)
+    print(f"{clip.key}: {clip.label!r} in [{clip.start:g}, {clip.end:g}) s, written to {options.folder}")
 
 
 def _dataset(config: Config, options: argparse.Namespace) -> Dataset:

@@ -10,6 +10,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -77,17 +78,33 @@ class MediaShards:
 
     def waveform(self, clip: MediaClip) -> np.ndarray:
         """float32 [T * 16000] in [-1, 1]."""
-        return unwav(self._members(clip, "audio.wav")[0]).astype(np.float32) / 32768
+        return unwav(self.files(clip)["audio.wav"]).astype(np.float32) / 32768
 
     def frames(self, clip: MediaClip) -> list[np.ndarray]:
         """T frames, uint8 [H, W, 3], RGB."""
-        return [unjpeg(data) for data in self._members(clip, *_frame_names(clip.seconds))]
+        files = self.files(clip)
+        return [unjpeg(files[name]) for name in _frame_names(clip.seconds)]
 
-    def _members(self, clip: MediaClip, *names: str) -> list[bytes]:
+    def files(self, clip: MediaClip) -> dict[str, bytes]:
+        """`audio.wav` and `frames/0.jpg`, `frames/1.jpg`, …, as they are in the shard."""
         with (self._folder / clip.shard).open("rb") as file:
             file.seek(clip.offset)
             found = dict(_read_members(file, 1 + clip.seconds))
-        return [found[f"{clip.key}/{name}"] for name in names]
+        return {name: found[f"{clip.key}/{name}"] for name in ("audio.wav", *_frame_names(clip.seconds))}
+
+    def export(self, name: str, folder: Path) -> MediaClip:
+        """Write the files of a clip, named by its key or by a video that has one row, into a folder.
+
+        Raises InputError where no clip, or more than one, has that name.
+        """
+        found = [clip for clip in self.clips if name in (clip.key, clip.video, clip.key.partition("-")[2])]
+        if len(found) != 1:
+            near = [clip.key for clip in found] or get_close_matches(name, [clip.key for clip in self.clips], cutoff=0)
+            raise InputError(f"{len(found)} clips are named {name!r}: give a key, for example {', '.join(near[:3])}")
+        for file, content in self.files(found[0]).items():
+            with atomic(folder / file) as out:
+                out.write(content)
+        return found[0]
 
 
 def _frame_names(seconds: int) -> list[str]:

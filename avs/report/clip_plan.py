@@ -1,0 +1,162 @@
+"""A clip of one's own: its eventness, anchors and plan, drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from avs.audio.eventness import EventnessParams, Scale, make_backend
+from avs.core.errors import InputError
+from avs.core.media import MediaError, read_media
+from avs.core.probe import probe
+from avs.core.store import atomic
+from avs.localization.arms import Proposal, propose
+from avs.sampling.anchors import AnchorParams, require_non_negative
+from avs.sampling.plans import plan_resolutions
+from avs.sampling.tokens import BudgetParams, tokens
+
+MAX_SECONDS = 60
+_ACCENT = "#dc2626"
+_SHADES = ("#bfdbfe", "#60a5fa", "#1d4ed8")  # low, base, high
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """frames: T pictures uint8 [H,W,3]; resolutions: of each second, in pixels; flags: as in `read_media`."""
+
+    name: str
+    method: str
+    scale: Scale
+    std_threshold: float
+    frames: list[np.ndarray]
+    flags: tuple[str, ...]
+    proposal: Proposal
+    resolutions: list[int]
+    budget: BudgetParams
+
+    @property
+    def tokens(self) -> list[int]:
+        return [tokens(resolution, self.budget.patch_size) for resolution in self.resolutions]
+
+
+def plan_clip(
+    path: Path,
+    *,
+    k: int,
+    eventness: EventnessParams,
+    anchors: AnchorParams,
+    budget: BudgetParams,
+    seconds: int | None = None,
+) -> ClipPlan:
+    """Plan a video's first `seconds`, by default all whole ones up to a minute.
+
+    Raises InputError for a video that cannot be used, and for k < 0 or seconds < 1.
+    """
+    require_non_negative(k=k)
+    if seconds is not None and seconds < 1:
+        raise InputError(f"seconds ({seconds}) must be >= 1")
+    try:
+        length = seconds or max(1, min(MAX_SECONDS, int(probe(path, MAX_SECONDS).end + 0.05)))
+        media = read_media(path, length)
+    except MediaError as error:
+        raise InputError(f"{path}: {error}") from None
+    backend = make_backend(eventness.method, weights=eventness.weights)
+    scores = backend(media.audio[None].astype(np.float32) / 32768, num_seconds=length)[0]
+    threshold = backend.scale.std_threshold if anchors.std_threshold == "auto" else anchors.std_threshold
+    proposal = propose(scores, k=k, std_threshold=threshold, p=anchors, cap=budget.max_high)
+    resolutions = plan_resolutions(
+        length,
+        proposal.anchors,
+        low_res=budget.low_res,
+        base_res=budget.base_res,
+        high_res=budget.high_res,
+        patch_size=budget.patch_size,
+        base_alloc=budget.base_alloc,
+        max_high=proposal.max_high,
+        scores=proposal.scores,
+    )
+    frames, flags = media.frames, media.flags
+    return ClipPlan(path.name, eventness.method, backend.scale, threshold, frames, flags, proposal, resolutions, budget)
+
+
+def describe(plan: ClipPlan) -> str:
+    """Scores, anchors, resolutions and token totals as text."""
+    uniform = plan.budget.clip_tokens(len(plan.frames))
+    lines = [
+        f"{plan.name}: {len(plan.frames)} s{', '.join(['', *plan.flags])}",
+        f"eventness ({plan.method}, {plan.scale.unit}): {' '.join(f'{score:.2f}' for score in plan.proposal.scores)}",
+        _anchor_text(plan),
+        f"resolutions: {' '.join(map(str, plan.resolutions))}",
+        f"tokens: {sum(plan.tokens)} by this plan, {uniform} by uniform sampling",
+    ]
+    return "\n".join(lines)
+
+
+def draw_plan(path: Path, plan: ClipPlan) -> None:
+    """A PNG: the frames, each as large as it is seen; the scores with the anchors; the tokens of each second."""
+    count = len(plan.frames)
+    figure = Figure(figsize=(max(8.0, 1.3 * count + 1), 7.2), layout="constrained")
+    strip, curve, bars = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1.6, 1.6))
+    _draw_frames(strip, plan)
+    _draw_scores(curve, plan)
+    _draw_tokens(bars, plan)
+    figure.suptitle(f"{plan.name}, eventness by {plan.method}", parse_math=False)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=150 if count <= 20 else 80)
+
+
+def _anchor_text(plan: ClipPlan) -> str:
+    found = plan.proposal
+    if found.anchors:
+        return f"anchors, best first: {', '.join(f'{second} s' for second in found.anchors)}"
+    std = float(np.std(np.asarray(found.scores, np.float32)))
+    if found.fallback and std < plan.std_threshold:
+        return f"no anchor: scores too flat (std {std:.2f}, below {plan.std_threshold:g}), so sampled uniformly"
+    return "no anchor: shifted out of the clip, so sampled uniformly" if found.fallback else "no anchor asked for"
+
+
+def _draw_frames(axes: Axes, plan: ClipPlan) -> None:
+    for second, (frame, resolution) in enumerate(zip(plan.frames, plan.resolutions, strict=True)):
+        half = 0.48 * resolution / plan.budget.high_res
+        seen = Image.fromarray(frame).resize((resolution, resolution), Image.Resampling.BICUBIC)
+        axes.imshow(seen, extent=(second + 0.5 - half, second + 0.5 + half, 0, 2 * half), interpolation="antialiased")
+        axes.text(second + 0.5, -0.03, f"{resolution} px", ha="center", va="top", fontsize=8)
+    axes.set(xlim=(0, len(plan.frames)), ylim=(-0.2, 1))
+    axes.set_axis_off()
+    axes.set_title("the frame of each second as it is seen, squashed to a square", fontsize=10)
+
+
+def _draw_scores(axes: Axes, plan: ClipPlan) -> None:
+    scores = plan.proposal.scores
+    middles = np.arange(len(scores)) + 0.5
+    axes.stairs(scores, np.arange(len(scores) + 1), color="#334155", baseline=None, linewidth=1.5)
+    axes.plot(middles, scores, "o", color="#334155", markersize=4)
+    for rank, second in enumerate(plan.proposal.anchors, 1):
+        axes.axvspan(second, second + 1, color=_ACCENT, alpha=0.12, linewidth=0)
+        axes.plot(second + 0.5, scores[second], "v", color=_ACCENT, markersize=11)
+        axes.annotate(str(rank), (second + 0.5, scores[second]), (0, 9), textcoords="offset points", ha="center")
+    axes.margins(y=0.25)
+    axes.set_ylabel(f"eventness ({plan.scale.unit})")
+    axes.set_title(_anchor_text(plan), fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_tokens(axes: Axes, plan: ClipPlan) -> None:
+    budget = plan.budget
+    shade = dict(zip(budget.resolutions, _SHADES, strict=True))
+    middles = np.arange(len(plan.tokens)) + 0.5
+    bars = axes.bar(middles, plan.tokens, 0.9, color=[shade[resolution] for resolution in plan.resolutions])
+    axes.bar_label(bars, fontsize=8, padding=2)
+    base = tokens(budget.base_res, budget.patch_size)
+    axes.axhline(base, color="#334155", linestyle="--", linewidth=1)
+    axes.set(ylabel="tokens", xlabel="second", xticks=middles, xlim=(0, len(middles)))
+    axes.set_xticklabels([str(second) for second in range(len(middles))])
+    axes.margins(y=0.15)
+    uniform = budget.clip_tokens(len(middles))
+    axes.set_title(f"{sum(plan.tokens)} tokens by this plan, {uniform} by uniform sampling (dashed)", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
