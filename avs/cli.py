@@ -53,6 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("what", nargs="?", choices=["all"], default="all", help="there is one check: all")
     add("--weights", choices=["random", "published"], default="random", help="of the encoder; default: random")
 
+    add = command("estimate", estimate, "say what a run will take: time, disk and memory", "estimate")
+    add("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml")
+
     add = command("plan", plan, "draw eventness, anchors and plan of a clip of your own", "plan clip.mp4 --k 3")
     add("video", type=Path, metavar="VIDEO")
     add("--k", type=int, help="anchors; default: that of params.yaml")
@@ -96,6 +99,13 @@ def smoke(options: argparse.Namespace) -> None:
     from avs.smoke import smoke
 
     smoke(options.weights)
+
+
+def estimate(options: argparse.Namespace) -> None:
+    from avs.config import load_config
+    from avs.estimate import estimate, last_run, print_costs
+
+    print_costs(estimate(load_config(options.params)), last_run())
 
 
 def plan(options: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ def preprocess(
     """
     store = ItemStore("media")
     store.sweep()
-    keys = [item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds) for clip in clips]
+    keys = [media_key(clip) for clip in clips]
     missing = store.missing(keys)
     jobs = [(keys[place], clips[place]) for place in missing]
     results = map_items(partial(_decode, folder, store), jobs, execution, "preprocess")
@@ -55,6 +55,11 @@ def preprocess(
     rows = _write_shards(usable, store, out)
     write_table(out / "index.tsv", rows, MediaClip)
     return rows, failed, len(jobs) - len({key for key, _ in jobs if key in reasons})
+
+
+def media_key(clip: Clip) -> str:
+    """The key of a clip's decoded frames and sound in the store `media`."""
+    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds)
 
 
 class MediaShards:

@@ -14,8 +14,8 @@ from avs.audio.eventness import EventnessParams, Scale, make_backend
 from avs.core.errors import InputError
 from avs.core.media import MediaError, read_media
 from avs.core.probe import probe
-from avs.core.store import atomic
 from avs.localization.arms import Proposal, propose
+from avs.report.figure import save_figure
 from avs.sampling.anchors import AnchorParams, require_non_negative
 from avs.sampling.plans import plan_resolutions
 from avs.sampling.tokens import BudgetParams, tokens
@@ -106,8 +106,7 @@ def draw_plan(path: Path, plan: ClipPlan) -> None:
     _draw_scores(curve, plan)
     _draw_tokens(bars, plan)
     figure.suptitle(f"{plan.name}, eventness by {plan.method}", parse_math=False)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=150 if count <= 20 else 80)
+    save_figure(path, figure, dpi=150 if count <= 20 else 80)
 
 
 def _anchor_text(plan: ClipPlan) -> str:

@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from avs.core.clips import SPLITS, write_table
-from avs.core.store import atomic
 from avs.datasets.annotations import Annotation
 from avs.doctor import PROBLEMS, Diagnosis, Finding
+from avs.report.figure import save_figure
 
 COLOURS = {"stop": "#7f1d1d", "lost": "#dc2626", "warning": "#d97706", "note": "#64748b"}
 _STYLES = {"stop": "bold red", "lost": "red", "warning": "yellow", "note": "dim"}
@@ -54,8 +54,7 @@ def draw_diagnosis(path: Path, diagnosis: Diagnosis) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_counts(left, diagnosis)
     _draw_balance(right, diagnosis.rows)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(path, figure)
 
 
 def _counts(diagnosis: Diagnosis) -> Table:

@@ -1,0 +1,367 @@
+"""Time, disk and memory of a whole run before it starts, from a short calibration on this machine.
+
+Each part is timed by the code that the stages run, on a few clips, and multiplied. DVC's own time is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from avs.audio.eventness import make_backend
+from avs.audio.features import NUM_FEATURES, basic_features
+from avs.config import Config
+from avs.core.clips import Clip, locate, read_table
+from avs.core.errors import InputError
+from avs.core.execute import torch_device
+from avs.core.media import RATE, Media, MediaError, jpeg, read_media, unjpeg, wav, write_media
+from avs.core.provenance import COST
+from avs.core.stats import paired_bootstrap
+from avs.core.store import ItemStore, root, sha256_file
+from avs.datasets import open_dataset
+from avs.datasets.annotations import Annotation
+from avs.datasets.demo import render, scripts
+from avs.localization.arms import ARMS
+from avs.localization.p0 import CONTRASTS, TESTED
+from avs.localization.train import Inputs, P0Params, standardized, train_and_predict
+from avs.preprocess import media_key
+from avs.vision.encoder import Encoder, load_encoder
+
+SAMPLES = 4  # clips that are measured
+_STAND_IN = (640, 360, 30)  # width, height and rate of a common video, where no video is there yet
+_SOME = 3  # training steps that are timed, after one that is not
+# Bytes that the study holds at once for a feature of 4: itself, its table, and standardising in double precision
+_STUDY_BYTES = 4 + 4 + 8 + 8 + 4
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """seconds: of the whole stage; disk: bytes it leaves, in data/ and in the store; memory: peak bytes."""
+
+    stage: str
+    seconds: float
+    disk: int
+    memory: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What there is to do; `sample` are videos to calibrate with, the data set's own or made for it (`stand_in`)."""
+
+    rows: list[Annotation]
+    videos: int
+    absent: int
+    sample: list[Path]
+    stand_in: bool
+
+    @property
+    def seconds(self) -> int:
+        return self.rows[0].seconds
+
+
+def estimate(config: Config) -> list[StageCost]:
+    """Predict every stage for the parameters in use. Raises InputError where its data set cannot be listed."""
+    with tempfile.TemporaryDirectory(prefix="avs-estimate-") as folder:
+        start = _start_seconds()
+        work, render_seconds = _workload(config, Path(folder))
+        media, decoding = _decoded(work)
+        stages = [
+            _install(config, work, render_seconds),
+            _preprocess(config, work, media, decoding),
+            _eventness(config, work, media),
+            *_encoding(config, work, media),
+        ]
+    return [replace(stage, seconds=stage.seconds + start) for stage in stages]
+
+
+def print_costs(stages: list[StageCost], measured: Mapping[str, float]) -> None:
+    """Print a row a stage, with the seconds that it took the last time (`measured`), and the totals."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    total = sum(stage.seconds for stage in stages)
+    disk, memory = sum(stage.disk for stage in stages), max(stage.memory for stage in stages)
+    last = [measured.get(stage.stage) for stage in stages]
+    footers = (
+        "",
+        _duration(total),
+        _duration(sum(filter(None, last))) if any(last) else "",
+        _bytes(disk),
+        _bytes(memory),
+        "",
+    )
+    for title, footer in zip(("stage", "time", "last run", "disk", "peak memory", ""), footers, strict=True):
+        table.add_column(title, footer, justify="left" if title in ("stage", "") else "right")
+    for stage, seconds in zip(stages, last, strict=True):
+        cells = (_duration(stage.seconds), "" if seconds is None else _duration(seconds))
+        table.add_row(stage.stage, *cells, _bytes(stage.disk), _bytes(stage.memory), stage.note)
+    console = Console(width=max(130, Console().width))
+    console.print(table)
+    free = shutil.disk_usage(_existing(root())).free
+    console.print(
+        f"free at {root()}: {_bytes(free)}; disk counts data/ and the store, a DVC cache that copies is extra"
+    )
+
+
+def last_run() -> dict[str, float]:
+    """Seconds that each stage took when it last ran here, from results/cost.json."""
+    try:
+        return {stage: cost["seconds"] for stage, cost in json.loads(COST.read_text()).items()}
+    except (OSError, ValueError):
+        return {}
+
+
+def _workload(config: Config, folder: Path) -> tuple[Workload, float]:
+    """The work, and the seconds that making one video of the demo takes."""
+    dataset = open_dataset(config.dataset, config.data)
+    rows = dataset.annotations()
+    names = list(dict.fromkeys(row.video for row in rows))
+    there = [name for name in names if locate(dataset.folder(), name).is_file()]
+    chosen = [dataset.folder() / name for name in there[:: max(1, len(there) // SAMPLES)][:SAMPLES]]
+    made = 0.0
+    if not chosen:
+        started = time.perf_counter()
+        chosen = list(_made_videos(config, rows[0].seconds, folder))
+        made = (time.perf_counter() - started) / len(chosen)
+    return Workload(rows, len(names), len(names) - len(there), chosen, len(there) == 0), made
+
+
+def _made_videos(config: Config, seconds: int, folder: Path) -> Iterator[Path]:
+    for number in range(SAMPLES):
+        path = folder / f"{number}.mp4"
+        if config.dataset == "demo":
+            render(scripts(config.data.demo)[number], path)
+        else:
+            _write_stand_in(path, seconds, number)
+        yield path
+
+
+def _write_stand_in(path: Path, seconds: int, seed: int) -> None:
+    """A moving gradient with some noise, and noise to hear."""
+    width, height, rate = _STAND_IN
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 200, width)[None, :, None] + rng.normal(0, 8, (height, width, 3))
+    frames = (np.clip(np.roll(ramp, 3 * t, axis=1), 0, 255).astype(np.uint8) for t in range(rate * seconds))
+    write_media(path, frames, rate, rng.integers(-3000, 3000, RATE * seconds, dtype=np.int16))
+
+
+def _decoded(work: Workload) -> tuple[list[Media], float]:
+    """The sample's media, and the seconds that preprocessing takes for one clip in one process."""
+    media, times = [], []
+    for path in work.sample:
+        started = time.perf_counter()
+        try:
+            found = read_media(path, work.seconds)
+        except MediaError:
+            continue
+        _packed(found)
+        sha256_file(path)
+        times.append(time.perf_counter() - started)
+        media.append(found)
+    if not media:
+        raise InputError(
+            f"none of {', '.join(path.name for path in work.sample)} can be read (see: python -m avs doctor)"
+        )
+    return media, statistics.median(times)
+
+
+def _packed(media: Media) -> list[bytes]:
+    return [wav(media.audio), *map(jpeg, media.frames)]
+
+
+def _install(config: Config, work: Workload, render_seconds: float) -> StageCost:
+    size = statistics.mean(path.stat().st_size for path in work.sample)
+    started = time.perf_counter()
+    for path in work.sample:
+        sha256_file(path)
+    hashing = (time.perf_counter() - started) / len(work.sample)
+    demo = config.dataset == "demo"
+    making = render_seconds * work.absent / config.execution.num_workers() if demo else 0
+    note = (
+        ""
+        if demo or not work.absent
+        else f"{work.absent} of {work.videos} videos are not there; their download is not counted"
+    )
+    disk = int(size * (work.absent if demo else work.videos - work.absent))
+    return StageCost("install@clips", making + hashing * work.videos, disk, _resident(), note)
+
+
+def _preprocess(config: Config, work: Workload, media: list[Media], decoding: float) -> StageCost:
+    stored = _stored(work)
+    size = statistics.mean(sum(map(len, _packed(one))) for one in media)
+    todo = max(0, work.videos - stored)
+    seconds = decoding * todo / config.execution.num_workers()
+    return StageCost(
+        "preprocess@clips",
+        seconds,
+        int(size * (len(work.rows) + todo)),
+        _resident(),
+        f"{stored} of {work.videos} videos are in the store already" if stored else "",
+    )
+
+
+def _stored(work: Workload) -> int:
+    """How many videos are decoded already, where install has run for these rows."""
+    try:
+        clips = read_table(Path("data/install/clips/clips.tsv"), Clip)
+    except InputError:
+        return 0
+    if {clip.video for clip in clips} - {row.video for row in work.rows}:
+        return 0
+    keys = list(dict.fromkeys(media_key(clip) for clip in clips))
+    return len(keys) - len(ItemStore("media").missing(keys))
+
+
+def _eventness(config: Config, work: Workload, media: list[Media]) -> StageCost:
+    waveforms = [one.audio[None].astype(np.float32) / 32768 for one in media]
+    backend = make_backend(config.eventness.method, weights=config.eventness.weights)
+
+    def score(waveform: np.ndarray) -> None:
+        backend(waveform, num_seconds=work.seconds)
+        basic_features(waveform, num_seconds=work.seconds)
+
+    first = _timed(partial(score, waveforms[0]))
+    each = statistics.median(_timed(partial(score, waveform)) for waveform in waveforms)
+    size = 2 * 4 * (1 + NUM_FEATURES) * work.seconds * len(work.rows)
+    return StageCost("eventness", max(0, first - each) + each * len(work.rows), size, _resident())
+
+
+def _encoding(config: Config, work: Workload, media: list[Media]) -> list[StageCost]:
+    started = time.perf_counter()
+    encoder = load_encoder(
+        config.cache.encoder,
+        weights=config.cache.weights,
+        device=config.execution.devices,
+        dtype=config.cache.dtype,
+    )
+    loading = time.perf_counter() - started
+    jpegs = [jpeg(frame) for one in media for frame in one.frames]
+    frames = work.seconds * len(work.rows)
+    workers = config.execution.num_workers()
+    resolutions = config.budget.resolutions
+    by_resolution = {r: _encode_seconds(encoder, jpegs, r, workers) for r in resolutions}
+    bytes_each = 4 * encoder.dim * frames
+    note = ", ".join(f"{r} px {1000 * seconds:.1f} ms" for r, seconds in by_resolution.items()) + " a frame"
+    seconds = loading + frames * sum(by_resolution.values())
+    size = 2 * len(resolutions) * bytes_each
+    cache = StageCost("cache", seconds, size, _resident() + 2 * bytes_each, f"{encoder.device.type}: {note}")
+    return [cache, _anchor_eval(work), _p0(config, work, encoder.dim)]
+
+
+def _encode_seconds(encoder: Encoder, jpegs: list[bytes], resolution: int, workers: int) -> float:
+    """Seconds a frame, with as many threads at work as the stage has."""
+    size = max(encoder.batch_size(resolution), 10)
+    batch = (jpegs * (size // len(jpegs) + 1))[:size]
+
+    def encode(_: int) -> None:
+        encoder.embed(encoder.prepare([unjpeg(data) for data in batch], resolution))
+
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(encode, range(workers)))  # the first pass prepares kernels
+        return _timed(lambda: list(pool.map(encode, range(workers)))) / (size * workers)
+
+
+def _anchor_eval(work: Workload) -> StageCost:
+    return StageCost("anchor_eval", 0.0005 * len(work.rows), 300 * len(work.rows), _resident())
+
+
+def _p0(config: Config, work: Workload, dim: int) -> StageCost:
+    p = config.p0
+    splits = Counter(row.split for row in work.rows)
+    judged = sum(splits[name] for name in p.eval_splits)
+    columns = dim + 1 + NUM_FEATURES
+    step = _step_seconds(p, work, columns, config.execution.devices)
+    # judging a batch is a forward pass, about a third of a step
+    training = step * (p.epochs * -(-splits["train"] // p.batch_size) + judged / p.batch_size / 3)
+    table = len(config.budget.resolutions) * len(work.rows) * work.seconds * columns
+    resampling = sum(_bootstrap_seconds(p, splits[name]) for name in p.eval_splits)
+    seconds = training + resampling + _standardize_seconds(p, columns) * table
+    disk = judged * len(ARMS) * p.seeds * 2 * (3 * work.seconds + 10)
+    return StageCost("p0", seconds, disk, _resident() + _STUDY_BYTES * table, f"{1000 * step:.0f} ms a training step")
+
+
+def _step_seconds(p: P0Params, work: Workload, columns: int, device: str) -> float:
+    classes = 1 + len({row.label for row in work.rows})
+    clips, seconds = _SOME * p.batch_size, work.seconds
+    rng = np.random.default_rng(0)
+    inputs = Inputs(
+        features=torch.from_numpy(rng.normal(size=(3, clips, seconds, columns)).astype(np.float32)),
+        audio_mask=torch.ones(len(ARMS), 1 + NUM_FEATURES),
+        plan=torch.from_numpy(rng.integers(0, 3, (len(ARMS), p.seeds, clips, seconds))),
+        targets=torch.from_numpy(rng.integers(0, classes, (clips, seconds))),
+        classes=classes,
+    )
+    places = np.arange(clips)
+
+    def train(epochs: int) -> None:
+        train_and_predict(inputs, places, places[:1], replace(p, epochs=epochs), str(torch_device(device)))
+
+    train(1)
+    once, twice = _timed(lambda: train(1)), _timed(lambda: train(2))
+    return max(twice - once, 1e-6) / _SOME
+
+
+def _bootstrap_seconds(p: P0Params, clips: int) -> float:
+    """All contrasts, and the interval of each arm in the plot."""
+    scores = np.random.default_rng(0).random((2, p.seeds, max(clips, 2)))
+    once = _timed(lambda: paired_bootstrap(*scores, resamples=p.resamples))
+    return once * (len(CONTRASTS) * len(TESTED) + len(ARMS))
+
+
+def _standardize_seconds(p: P0Params, columns: int) -> float:
+    """Seconds for one number of the feature tables: building them and, if asked for, standardising."""
+    table = np.random.default_rng(0).random((3, 40, 10, columns), np.float32)
+    work: Callable[[], object] = lambda: standardized(table, np.arange(30)) if p.standardize else table.copy()  # noqa: E731
+    return 2 * _timed(work) / table.size
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 100
+        else f"{seconds / 60:.1f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _timed(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def _start_seconds() -> float:
+    """What a stage takes to start: the imports of a fresh process."""
+    command = [sys.executable, "-c", "import avs.config"]
+    return _timed(lambda: subprocess.run(command, check=True))
+
+
+def _resident() -> int:
+    """Peak memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
