@@ -31,7 +31,6 @@ from avs.audio.features import NUM_FEATURES, basic_features
 from avs.config import Config
 from avs.core.clips import Clip, locate, read_table
 from avs.core.errors import InputError
-from avs.core.execute import torch_device
 from avs.core.media import RATE, Media, MediaError, jpeg, read_media, unjpeg, wav, write_media
 from avs.core.provenance import COST
 from avs.core.stats import paired_bootstrap
@@ -39,7 +38,7 @@ from avs.core.store import ItemStore, root, sha256_file
 from avs.datasets import open_dataset
 from avs.datasets.annotations import Annotation
 from avs.datasets.demo import render, scripts
-from avs.localization.arms import ARMS
+from avs.localization.arms import ARMS, propose_all
 from avs.localization.p0 import CONTRASTS, TESTED
 from avs.localization.train import Inputs, P0Params, standardized, train_and_predict
 from avs.preprocess import media_key
@@ -47,14 +46,16 @@ from avs.vision.encoder import Encoder, load_encoder
 
 SAMPLES = 4  # clips that are measured
 _STAND_IN = (640, 360, 30)  # width, height and rate of a common video, where no video is there yet
-_SOME = 3  # training steps that are timed, after one that is not
+_STEPS = 3  # training steps an epoch, in calibration
+_PASSES, _PATIENCE = 5, 2.0  # at most so many passes, and no more once so many seconds are spent
+_FLOAT = 4  # bytes
 # Bytes that the study holds at once for a feature of 4: itself, its table, and standardising in double precision
 _STUDY_BYTES = 4 + 4 + 8 + 8 + 4
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """seconds: of the whole stage; disk: bytes it leaves, in data/ and in the store; memory: peak bytes."""
+    """seconds: of the stage's work; disk: bytes it leaves, in data/ and in the store; memory: peak bytes."""
 
     stage: str
     seconds: float
@@ -65,13 +66,12 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Workload:
-    """What there is to do; `sample` are videos to calibrate with, the data set's own or made for it (`stand_in`)."""
+    """What there is to do; `sample` are videos to calibrate with, the data set's own or made for it."""
 
     rows: list[Annotation]
     videos: int
     absent: int
     sample: list[Path]
-    stand_in: bool
 
     @property
     def seconds(self) -> int:
@@ -81,7 +81,7 @@ class Workload:
 def estimate(config: Config) -> list[StageCost]:
     """Predict every stage for the parameters in use. Raises InputError where its data set cannot be listed."""
     with tempfile.TemporaryDirectory(prefix="avs-estimate-") as folder:
-        start = _start_seconds()
+        start, base = _start()
         work, render_seconds = _workload(config, Path(folder))
         media, decoding = _decoded(work)
         stages = [
@@ -90,7 +90,8 @@ def estimate(config: Config) -> list[StageCost]:
             _eventness(config, work, media),
             *_encoding(config, work, media),
         ]
-    return [replace(stage, seconds=stage.seconds + start) for stage in stages]
+    stages = [replace(stage, memory=stage.memory + base) for stage in stages]
+    return [*stages, StageCost("starting them", start * len(stages), 0, base)]
 
 
 def print_costs(stages: list[StageCost], measured: Mapping[str, float]) -> None:
@@ -140,7 +141,7 @@ def _workload(config: Config, folder: Path) -> tuple[Workload, float]:
         started = time.perf_counter()
         chosen = list(_made_videos(config, rows[0].seconds, folder))
         made = (time.perf_counter() - started) / len(chosen)
-    return Workload(rows, len(names), len(names) - len(there), chosen, len(there) == 0), made
+    return Workload(rows, len(names), len(names) - len(there), chosen), made
 
 
 def _made_videos(config: Config, seconds: int, folder: Path) -> Iterator[Path]:
@@ -166,20 +167,20 @@ def _decoded(work: Workload) -> tuple[list[Media], float]:
     """The sample's media, and the seconds that preprocessing takes for one clip in one process."""
     media, times = [], []
     for path in work.sample:
-        started = time.perf_counter()
         try:
-            found = read_media(path, work.seconds)
+            times.append(_best(partial(_preprocess_one, path, work.seconds)))
+            media.append(read_media(path, work.seconds))
         except MediaError:
             continue
-        _packed(found)
-        sha256_file(path)
-        times.append(time.perf_counter() - started)
-        media.append(found)
     if not media:
-        raise InputError(
-            f"none of {', '.join(path.name for path in work.sample)} can be read (see: python -m avs doctor)"
-        )
+        names = ", ".join(path.name for path in work.sample)
+        raise InputError(f"none of {names} can be read (see: python -m avs doctor)")
     return media, statistics.median(times)
+
+
+def _preprocess_one(path: Path, seconds: int) -> None:
+    sha256_file(path)
+    _packed(read_media(path, seconds))
 
 
 def _packed(media: Media) -> list[bytes]:
@@ -188,33 +189,22 @@ def _packed(media: Media) -> list[bytes]:
 
 def _install(config: Config, work: Workload, render_seconds: float) -> StageCost:
     size = statistics.mean(path.stat().st_size for path in work.sample)
-    started = time.perf_counter()
-    for path in work.sample:
-        sha256_file(path)
-    hashing = (time.perf_counter() - started) / len(work.sample)
-    demo = config.dataset == "demo"
-    making = render_seconds * work.absent / config.execution.num_workers() if demo else 0
-    note = (
-        ""
-        if demo or not work.absent
-        else f"{work.absent} of {work.videos} videos are not there; their download is not counted"
-    )
-    disk = int(size * (work.absent if demo else work.videos - work.absent))
-    return StageCost("install@clips", making + hashing * work.videos, disk, _resident(), note)
+    hashing = statistics.mean(_best(partial(sha256_file, path)) for path in work.sample)
+    if config.dataset == "demo":
+        making = render_seconds * work.absent / config.execution.num_workers()
+        return StageCost("install@clips", making + hashing * work.videos, int(size * work.absent), 0)
+    note = f"{work.absent} of {work.videos} videos are not there; fetching them is not counted" if work.absent else ""
+    return StageCost("install@clips", hashing * work.videos, 0, 0, note)
 
 
 def _preprocess(config: Config, work: Workload, media: list[Media], decoding: float) -> StageCost:
     stored = _stored(work)
-    size = statistics.mean(sum(map(len, _packed(one))) for one in media)
     todo = max(0, work.videos - stored)
+    size = statistics.mean(sum(map(len, _packed(one))) for one in media)
     seconds = decoding * todo / config.execution.num_workers()
-    return StageCost(
-        "preprocess@clips",
-        seconds,
-        int(size * (len(work.rows) + todo)),
-        _resident(),
-        f"{stored} of {work.videos} videos are in the store already" if stored else "",
-    )
+    note = f"{1000 * decoding:.0f} ms a clip in one process"
+    note += f"; {stored} of {work.videos} videos are in the store" if stored else ""
+    return StageCost("preprocess@clips", seconds, int(size * (len(work.rows) + todo)), 0, note)
 
 
 def _stored(work: Workload) -> int:
@@ -237,13 +227,17 @@ def _eventness(config: Config, work: Workload, media: list[Media]) -> StageCost:
         backend(waveform, num_seconds=work.seconds)
         basic_features(waveform, num_seconds=work.seconds)
 
-    first = _timed(partial(score, waveforms[0]))
+    before = _peak()
+    first = _timed(partial(score, waveforms[0]))  # the first one loads the model
     each = statistics.median(_timed(partial(score, waveform)) for waveform in waveforms)
-    size = 2 * 4 * (1 + NUM_FEATURES) * work.seconds * len(work.rows)
-    return StageCost("eventness", max(0, first - each) + each * len(work.rows), size, _resident())
+    size = 2 * _FLOAT * (1 + NUM_FEATURES) * work.seconds * len(work.rows)
+    seconds = max(0, first - each) + each * len(work.rows)
+    return StageCost("eventness", seconds, size, _peak() - before, f"{1000 * each:.1f} ms a clip")
 
 
 def _encoding(config: Config, work: Workload, media: list[Media]) -> list[StageCost]:
+    """The stages that depend on the encoder: `cache`, and those on what it gives."""
+    before = _peak()
     started = time.perf_counter()
     encoder = load_encoder(
         config.cache.encoder,
@@ -252,34 +246,38 @@ def _encoding(config: Config, work: Workload, media: list[Media]) -> list[StageC
         dtype=config.cache.dtype,
     )
     loading = time.perf_counter() - started
+    study = [_anchor_eval(config, work), _p0(config, work, encoder.dim)]  # first, as its peak is the lower one
     jpegs = [jpeg(frame) for one in media for frame in one.frames]
-    frames = work.seconds * len(work.rows)
     workers = config.execution.num_workers()
-    resolutions = config.budget.resolutions
-    by_resolution = {r: _encode_seconds(encoder, jpegs, r, workers) for r in resolutions}
-    bytes_each = 4 * encoder.dim * frames
-    note = ", ".join(f"{r} px {1000 * seconds:.1f} ms" for r, seconds in by_resolution.items()) + " a frame"
-    seconds = loading + frames * sum(by_resolution.values())
-    size = 2 * len(resolutions) * bytes_each
-    cache = StageCost("cache", seconds, size, _resident() + 2 * bytes_each, f"{encoder.device.type}: {note}")
-    return [cache, _anchor_eval(work), _p0(config, work, encoder.dim)]
+    each = {r: _encode_seconds(encoder, jpegs, r, workers) for r in config.budget.resolutions}
+    frames = work.seconds * len(work.rows)
+    size = _FLOAT * encoder.dim * frames
+    note = ", ".join(f"{r} px {1000 * seconds:.1f} ms" for r, seconds in each.items())
+    cache = StageCost(
+        "cache",
+        loading + frames * sum(each.values()),
+        2 * len(each) * size,
+        _peak() - before + 2 * size,
+        f"a frame at {note} on {encoder.device.type}",
+    )
+    return [cache, *study]
 
 
 def _encode_seconds(encoder: Encoder, jpegs: list[bytes], resolution: int, workers: int) -> float:
     """Seconds a frame, with as many threads at work as the stage has."""
-    size = max(encoder.batch_size(resolution), 10)
+    size = encoder.batch_size(resolution)
     batch = (jpegs * (size // len(jpegs) + 1))[:size]
 
     def encode(_: int) -> None:
         encoder.embed(encoder.prepare([unjpeg(data) for data in batch], resolution))
 
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(encode, range(workers)))  # the first pass prepares kernels
-        return _timed(lambda: list(pool.map(encode, range(workers)))) / (size * workers)
+        return _best(lambda: list(pool.map(encode, range(workers)))) / (size * workers)
 
 
-def _anchor_eval(work: Workload) -> StageCost:
-    return StageCost("anchor_eval", 0.0005 * len(work.rows), 300 * len(work.rows), _resident())
+def _anchor_eval(config: Config, work: Workload) -> StageCost:
+    seconds = _propose_seconds(config, work) * len(work.rows)
+    return StageCost("anchor_eval", seconds, 200 * len(work.rows), 0)
 
 
 def _p0(config: Config, work: Workload, dim: int) -> StageCost:
@@ -287,19 +285,23 @@ def _p0(config: Config, work: Workload, dim: int) -> StageCost:
     splits = Counter(row.split for row in work.rows)
     judged = sum(splits[name] for name in p.eval_splits)
     columns = dim + 1 + NUM_FEATURES
+    before = _peak()
     step = _step_seconds(p, work, columns, config.execution.devices)
+    memory = _peak() - before
     # judging a batch is a forward pass, about a third of a step
-    training = step * (p.epochs * -(-splits["train"] // p.batch_size) + judged / p.batch_size / 3)
+    seconds = step * (p.epochs * -(-splits["train"] // p.batch_size) + judged / p.batch_size / 3)
     table = len(config.budget.resolutions) * len(work.rows) * work.seconds * columns
-    resampling = sum(_bootstrap_seconds(p, splits[name]) for name in p.eval_splits)
-    seconds = training + resampling + _standardize_seconds(p, columns) * table
+    seconds += _standardize_seconds(p, columns) * table
+    seconds += sum(_bootstrap_seconds(p, splits[name]) for name in p.eval_splits)
+    seconds += _propose_seconds(config, work) * len(work.rows) * (len(ARMS) + p.seeds)
     disk = judged * len(ARMS) * p.seeds * 2 * (3 * work.seconds + 10)
-    return StageCost("p0", seconds, disk, _resident() + _STUDY_BYTES * table, f"{1000 * step:.0f} ms a training step")
+    note = f"{1000 * step:.0f} ms a training step of {len(ARMS)} arms and {p.seeds} seeds"
+    return StageCost("p0", seconds, disk, memory + _STUDY_BYTES * table, note)
 
 
 def _step_seconds(p: P0Params, work: Workload, columns: int, device: str) -> float:
     classes = 1 + len({row.label for row in work.rows})
-    clips, seconds = _SOME * p.batch_size, work.seconds
+    clips, seconds = _STEPS * p.batch_size, work.seconds
     rng = np.random.default_rng(0)
     inputs = Inputs(
         features=torch.from_numpy(rng.normal(size=(3, clips, seconds, columns)).astype(np.float32)),
@@ -311,43 +313,38 @@ def _step_seconds(p: P0Params, work: Workload, columns: int, device: str) -> flo
     places = np.arange(clips)
 
     def train(epochs: int) -> None:
-        train_and_predict(inputs, places, places[:1], replace(p, epochs=epochs), str(torch_device(device)))
+        train_and_predict(inputs, places, places[:1], replace(p, epochs=epochs), device)
 
     train(1)
-    once, twice = _timed(lambda: train(1)), _timed(lambda: train(2))
-    return max(twice - once, 1e-6) / _SOME
+    return max(_best(lambda: train(3)) - _best(lambda: train(1)), 1e-6) / (2 * _STEPS)
 
 
 def _bootstrap_seconds(p: P0Params, clips: int) -> float:
     """All contrasts, and the interval of each arm in the plot."""
     scores = np.random.default_rng(0).random((2, p.seeds, max(clips, 2)))
-    once = _timed(lambda: paired_bootstrap(*scores, resamples=p.resamples))
+    once = _best(lambda: paired_bootstrap(*scores, resamples=p.resamples))
     return once * (len(CONTRASTS) * len(TESTED) + len(ARMS))
 
 
 def _standardize_seconds(p: P0Params, columns: int) -> float:
-    """Seconds for one number of the feature tables: building them and, if asked for, standardising."""
+    """Seconds for one number of the feature tables: reading and laying them out, and standardising if asked for."""
     table = np.random.default_rng(0).random((3, 40, 10, columns), np.float32)
-    work: Callable[[], object] = lambda: standardized(table, np.arange(30)) if p.standardize else table.copy()  # noqa: E731
-    return 2 * _timed(work) / table.size
+    copying = _best(table.copy)
+    return (2 * copying + (_best(lambda: standardized(table, np.arange(30))) if p.standardize else 0)) / table.size
 
 
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 100
-        else f"{seconds / 60:.1f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+def _propose_seconds(config: Config, work: Workload) -> float:
+    """Seconds to choose the anchors of a clip, which laying out a plan takes too, about."""
+    scores = np.random.default_rng(0).random((50, work.seconds))
+    return _best(lambda: propose_all(scores, 0.0, k=config.k, p=config.anchors)) / len(scores)
 
 
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
+def _best(function: Callable[[], object]) -> float:
+    """Seconds of the least disturbed of some passes, one if they are long."""
+    times = [_timed(function)]
+    while len(times) < _PASSES and sum(times) < _PATIENCE:
+        times.append(_timed(function))
+    return min(times)
 
 
 def _timed(function: Callable[[], object]) -> float:
@@ -356,12 +353,26 @@ def _timed(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _start_seconds() -> float:
-    """What a stage takes to start: the imports of a fresh process."""
-    command = [sys.executable, "-c", "import avs.config"]
-    return _timed(lambda: subprocess.run(command, check=True))
+def _start() -> tuple[float, int]:
+    """What a stage takes to start, in seconds and bytes: the imports of a fresh process."""
+    seconds = _timed(lambda: subprocess.run([sys.executable, "-c", "import avs.config"], check=True))
+    return seconds, _peak(resource.RUSAGE_CHILDREN)
 
 
-def _resident() -> int:
-    """Peak memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _peak(who: int = resource.RUSAGE_SELF) -> int:
+    """Peak resident memory so far, in bytes."""
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

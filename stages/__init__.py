@@ -9,10 +9,11 @@ from typing import Any
 
 from avs.core.errors import InputError
 from avs.core.provenance import measured
+from avs.core.store import copy_results
 
 
 def run(stage: Callable[[Any], dict[str, Any]]) -> None:
-    """Run a stage once all of params.yaml is checked, print what it did, and record what it cost.
+    """Run a stage once all of params.yaml is checked, print what it did, record what it cost, copy its results out.
 
     A mistake of the user's is told in one line.
     """
@@ -23,6 +24,7 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
         config = load_config()
         with measured(name) as cost:
             cost |= stage(config)
+        copy_results(name)
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in cost.items() if isinstance(value, int)))

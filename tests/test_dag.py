@@ -94,7 +94,14 @@ def test_commands_run_as_modules(stage: str) -> None:
 
 
 def test_nothing_imports_upwards() -> None:
-    layers = ["core", "datasets preprocess doctor", "audio sampling vision", "localization", "report", "config cli smoke estimate"]
+    layers = [
+        "core",
+        "datasets preprocess doctor",
+        "audio sampling vision",
+        "localization",
+        "report",
+        "config cli smoke estimate",
+    ]
     rank = {name: number for number, names in enumerate(layers) for name in names.split()}
     for path in (ROOT / "avs").rglob("*.py"):
         if path.name in ("__init__.py", "__main__.py") and path.parent == ROOT / "avs":

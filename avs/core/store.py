@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,19 @@ def raw_root() -> Path:
     """The folder of raw data sets: `$AVS_DATA_DIR`, else `raw` in the store."""
     chosen = os.environ.get("AVS_DATA_DIR")
     return Path(chosen).expanduser().absolute() if chosen else root() / "raw"
+
+
+def copy_results(stage: str, results: Path = Path("results")) -> None:
+    """Copy what a stage left in its folder of `results` to `$AVS_RUNS_DIR/<stage>`, if set, with its params.yaml."""
+    chosen = os.environ.get("AVS_RUNS_DIR")
+    folder = results / stage
+    if not chosen or not folder.is_dir():
+        return
+    target = Path(chosen).expanduser().absolute() / stage
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    for name, path in (files | {Path("params.yaml"): Path("params.yaml")}).items():
+        with atomic(target / name) as file, path.open("rb") as source:
+            shutil.copyfileobj(source, file)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
