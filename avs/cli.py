@@ -40,6 +40,11 @@ def make_parser() -> argparse.ArgumentParser:
     add = command("table", show_tables, "print the tables of the last run", "table")
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
+    add = command(
+        "weights", fetch_weights, "list the published weights, or fetch some for work offline", "weights yamnet"
+    )
+    add("names", nargs="*", metavar="NAME", help="an encoder or an eventness method")
+
     add = command("doctor", doctor, "say what is wrong with a data set, before it costs anything", "doctor --full")
     add("--dataset", metavar="NAME", help="default: that of params.yaml")
     add("--videos", metavar="DIR", help="look at the videos of another folder")
@@ -75,6 +80,19 @@ def show_tables(options: argparse.Namespace) -> None:
 
     print_recall(_metrics(options.results / "anchor_eval/metrics.json"))
     print_study(_metrics(options.results / "p0/metrics.json"))
+
+
+def fetch_weights(options: argparse.Namespace) -> None:
+    """Print where the weights of `names` lie, fetched if need be; without names, the source of all there are."""
+    from avs.audio.eventness import published_weights
+    from avs.core.weights import fetch
+    from avs.vision.encoder import PUBLISHED
+
+    sources = PUBLISHED | published_weights()
+    if unknown := [name for name in options.names if name not in sources]:
+        raise InputError(f"no published weights of {', '.join(unknown)} (there are: {', '.join(sources)})")
+    for name in options.names or sources:
+        print(name, fetch(sources[name]) if options.names else sources[name], sep="\t")
 
 
 def doctor(options: argparse.Namespace) -> None:
