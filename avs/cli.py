@@ -127,10 +127,13 @@ def estimate(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> None:
+    from avs.audio.eventness import EventnessParams
+    from avs.core.params import build
     from avs.report.clip_plan import describe, draw_plan, plan_clip
 
     config = _config()
-    eventness = replace(config.eventness, method=options.method) if options.method else config.eventness
+    chosen = {"method": options.method, "weights": None} if options.method else {}
+    eventness = build(EventnessParams, vars(config.eventness) | chosen, "--method")
     k = config.k if options.k is None else options.k
     found = plan_clip(
         options.video, k=k, eventness=eventness, anchors=config.anchors, budget=config.budget, seconds=options.seconds

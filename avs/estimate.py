@@ -355,7 +355,8 @@ def _timed(function: Callable[[], object]) -> float:
 
 def _start() -> tuple[float, int]:
     """What a stage takes to start, in seconds and bytes: the imports of a fresh process."""
-    seconds = _timed(lambda: subprocess.run([sys.executable, "-c", "import avs.config"], check=True))
+    command = [sys.executable, "-c", "import avs.config"]
+    seconds = _timed(lambda: subprocess.run(command, cwd=Path(__file__).parents[1], check=True))
     return seconds, _peak(resource.RUSAGE_CHILDREN)
 
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from avs.sampling.tokens import BudgetParams, tokens
 from avs.vision.cache import CacheParams, cache_features
 
 K = 2
-DATA = DataParams(DemoParams(train=30, val=2, test=16), LocalParams())
+DATA = DataParams(DemoParams(train=20, val=1, test=12), LocalParams())
 BUDGET = BudgetParams(low_res=32, base_res=64, high_res=128)
-P0 = P0Params(head="mlp", hidden=32, seeds=2, epochs=20, batch_size=4, lr=0.01, resamples=500)
+P0 = P0Params(head="mlp", hidden=32, seeds=2, batch_size=4, lr=0.01, resamples=500)
 
 
 def smoke(weights: str = "random", execution: ExecutionParams | None = None) -> None:
@@ -62,9 +63,9 @@ def _check_stages(folder: Path, weights: str | None, execution: ExecutionParams)
     made = [count["computed"] for count in counts]
     _hold("store: a second run computes nothing again", made[0] > 0 < made[2] and made[1] == made[3] == 0)
     _check_anchors(scores)
-    _check_study(_study(cache, scores), read_table(cache / "index.tsv", Clip))
+    _check_study(_study(cache, scores, epochs=1), read_table(cache / "index.tsv", Clip))
     _plant(cache)
-    _check_planted(_study(cache, scores))
+    _check_planted(_study(cache, scores, epochs=20))
 
 
 def _check_media(media: Path, execution: ExecutionParams) -> None:
@@ -142,8 +143,9 @@ def _background(result: Result) -> float:
     return float(np.mean([np.mean(np.array(row["target"]) == BACKGROUND) for row in result.rows]))
 
 
-def _study(cache: Path, eventness: Path) -> Result:
-    return run_study(cache, eventness, k=K, anchors=AnchorParams(), budget=BUDGET, p=P0)
+def _study(cache: Path, eventness: Path, epochs: int) -> Result:
+    p = replace(P0, epochs=epochs)
+    return run_study(cache, eventness, k=K, anchors=AnchorParams(), budget=BUDGET, p=p)
 
 
 def _finite(folder: Path, *names: str) -> bool:

@@ -1,9 +1,10 @@
+import math
 from pathlib import Path
 
 import pytest
 
 from avs.core.errors import InputError
-from avs.datasets.annotations import AVE_HEADER, Annotation, read_annotations, with_hashed_splits
+from avs.datasets.annotations import AVE_HEADER, Annotation, faults, read_annotations, with_hashed_splits
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -101,3 +102,14 @@ def test_the_published_files_of_ave_are_read_whole() -> None:
     assert len({row.video for row in rows}) == 4097
     assert [sum(row.split == s for row in rows) for s in ("train", "val", "test")] == [3339, 402, 402]
     assert len({row.label for row in rows}) == 28
+
+
+def test_unchecked_rows_come_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("video\tlabel\tstart\tend\tsplit\na\tDog\t5\tx\tdev\n\tCat\t9\t2\ttest\nb\tCow\t0\t3\tval\n")
+    first, second, third = read_annotations(path, 10, check=False)
+    assert math.isnan(first.start)
+    assert (first.split, second.start, second.end) == ("dev", 9, 2)
+    assert [len(faults(row)) for row in (first, second, third)] == [2, 2, 0]
+    rows = ["Dog&x&good&0&9", "Cat&y&good&0&9"]
+    assert [r.split for r in read_annotations(ave(tmp_path, *rows, train=rows[:1]), 10, check=False)] == ["train", ""]

@@ -100,3 +100,18 @@ def test_roots_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.delenv("AVS_STORE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
     assert (store.root(), store.raw_root()) == (tmp_path / "c" / "avs", tmp_path / "d")
+
+
+def test_results_are_copied_out_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(Path("results/p0/metrics.json"), {"a": 1})
+    write_json(Path("results/p0/plots/arms.json"), [])
+    Path("params.yaml").write_text("k: 2\n")
+    store.copy_results("p0")
+    monkeypatch.setenv("AVS_RUNS_DIR", str(tmp_path / "runs"))
+    store.copy_results("cache")
+    assert not (tmp_path / "runs").exists()
+    store.copy_results("p0")
+    copied = {str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    assert copied == {"p0/metrics.json", "p0/plots/arms.json", "p0/params.yaml"}
+    assert (tmp_path / "runs/p0/metrics.json").read_bytes() == Path("results/p0/metrics.json").read_bytes()
