@@ -24,10 +24,13 @@ unshare --mount mount -t tmpfs tmpfs /mnt 2>/dev/null || cannot "mounting is not
 command -v apt-get >/dev/null || cannot "its packages come with apt-get, which is missing"
 
 debian() { # RELEASE TARGET PACKAGES [OPTION …]: a small Debian system
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include="$3" "${@:4}" "$1" "$2"
+    mmdebstrap --quiet --variant=minbase --include="$3" "${@:4}" "$1" "$2" >"$kept/debian.log" 2>&1 ||
+        cannot "Debian's packages can't be had: $(tail -n 1 "$kept/debian.log")"
 }
 
 mkdir -p "$kept"
+exec 8>"$kept/lock"
+flock --timeout 1200 8 || cannot "another one has been running for 20 minutes"
 if ! command -v mmdebstrap >/dev/null; then
     { apt-get update && apt-get install --yes --no-install-recommends mmdebstrap; } >"$kept/apt.log" 2>&1 ||
         cannot "mmdebstrap can't be installed: $(tail -n 1 "$kept/apt.log")"
@@ -48,7 +51,8 @@ wheels=$kept/$torch # the build of PyTorch that pip would take here
 if [ ! -e "$wheels" ]; then
     python=$kit/.venv/bin/python
     [ -x "$python" ] || python=python3
-    "$python" -m pip download --quiet --no-deps --dest "$kept/partial-wheels" "$torch"
+    "$python" -m pip download --quiet --no-deps --dest "$kept/partial-wheels" "$torch" >"$kept/pip.log" 2>&1 ||
+        cannot "PyTorch's wheel can't be had: $(tail -n 1 "$kept/pip.log")"
     mv "$kept/partial-wheels" "$wheels"
 fi
 
