@@ -66,7 +66,7 @@ def test_a_backend_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refuses() -> None:
     silence = np.zeros((1, 16000), dtype=np.float32)
-    with pytest.raises(InputError, match=r"'loudness'.*one of energy, energy_delta, yamnet"):
+    with pytest.raises(InputError, match=r"'loudness'.*one of .*energy, energy_delta, .*yamnet"):
         eventness("loudness", silence)
     with pytest.raises(InputError, match=r"'energy' has no option weights \(it has: none\)"):
         make_backend("energy", weights="file:x.pt")

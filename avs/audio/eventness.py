@@ -19,12 +19,20 @@ from avs.core.weights import check_pinned
 
 @params
 class EventnessParams:
-    """Which backend scores the seconds, and its weights (null: the published ones, where it has any)."""
+    """Which backend scores the seconds, and its weights (null: the published ones, where it has any).
+
+    Those that learn from the training rows do so with `folds`-fold cross-fitting (1: training clips are scored by what
+    was learnt from them) and standardised features; 1 and false are the published code's.
+    """
 
     method: str = "energy"
     weights: str | None = None
+    folds: int = 5
+    standardize: bool = True
 
     def __post_init__(self) -> None:
+        if self.folds < 1:
+            raise ValueError(f"folds ({self.folds}) must be >= 1")
         check_pinned(self.weights)
         make_backend(self.method, weights=self.weights)
 
