@@ -22,17 +22,21 @@ class EventnessParams:
     """Which backend scores the seconds, and its weights (null: the published ones, where it has any).
 
     Those that learn from the training rows do so with `folds`-fold cross-fitting (1: training clips are scored by what
-    was learnt from them) and standardised features; 1 and false are the published code's.
+    was learnt from them) on standardised features, for `epochs` (null: each method's published number, made for the 17
+    steps that an epoch of AVE has); 1, false and null are the published code's.
     """
 
     method: str = "energy"
     weights: str | None = None
     folds: int = 5
     standardize: bool = True
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         if self.folds < 1:
             raise ValueError(f"folds ({self.folds}) must be >= 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs ({self.epochs}) must be >= 1, or null")
         check_pinned(self.weights)
         make_backend(self.method, weights=self.weights)
 

@@ -29,8 +29,8 @@ def score_clips(media: Path, out: Path, p: EventnessParams) -> dict[str, int]:
         lessons = plan_lessons(shards.clips, p.folds)
         own, basic, computed = _per_clip(shards, backend.describe, backend.description)
         known = own if own.shape[-1] else basic
-        scores = backend.learn(known, shards.clips, lessons, standardize=p.standardize)
-        provenance |= {"folds": p.folds, "standardize": p.standardize}
+        scores = backend.learn(known, shards.clips, lessons, standardize=p.standardize, epochs=p.epochs)
+        provenance |= {"folds": p.folds, "standardize": p.standardize, "epochs": p.epochs or backend.recipe.epochs}
     else:
         own, basic, computed = _per_clip(
             shards, lambda x, seconds: backend(x, num_seconds=seconds)[..., None], provenance

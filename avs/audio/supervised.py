@@ -9,7 +9,7 @@ than those on which the heads and thresholds after it rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -73,23 +73,31 @@ class Supervised(Backend):
         return {"method": self.inputs, "version": FBANK_VERSION if self.inputs == "fbank" else None, "weights": None}
 
     def learn(
-        self, features: np.ndarray, clips: Sequence[Clip], lessons: Sequence[Lesson], *, standardize: bool = True
+        self,
+        features: np.ndarray,
+        clips: Sequence[Clip],
+        lessons: Sequence[Lesson],
+        *,
+        standardize: bool = True,
+        epochs: int | None = None,
     ) -> np.ndarray:
         """Fit a network for each of the `lessons` and score features [N,T,D] by them: [N,T] float32.
 
         standardize: features less their mean, over their deviation, both of the lesson's learners.
+        epochs: None for the recipe's.
         """
+        recipe = replace(self.recipe, epochs=epochs or self.recipe.epochs)
         scores = np.empty(features.shape[:2], dtype=np.float32)
         for lesson in progress(lessons, "fit eventness"):
             x = standardized(features, lesson.learners) if standardize else features
-            scores[lesson.pupils] = self._teach(x, [clips[i] for i in lesson.learners], lesson)
+            scores[lesson.pupils] = self._teach(x, [clips[i] for i in lesson.learners], lesson, recipe)
         return scores
 
     @one_thread()
-    def _teach(self, x: np.ndarray, learners: list[Clip], lesson: Lesson) -> np.ndarray:
+    def _teach(self, x: np.ndarray, learners: list[Clip], lesson: Lesson, recipe: Recipe) -> np.ndarray:
         """The pupils' scores. The classes too are those of the learners alone."""
         y = torch.from_numpy(targets(learners, class_names(learners)).ravel())
-        network = fit(torch.from_numpy(x[lesson.learners]).flatten(0, 1), y, self.recipe)
+        network = fit(torch.from_numpy(x[lesson.learners]).flatten(0, 1), y, recipe)
         with torch.inference_mode():
             return self._read(network(torch.from_numpy(x[lesson.pupils]))).numpy()
 
