@@ -22,6 +22,7 @@ from avs.audio.features import FBANK_VERSION, fbank_features
 from avs.core.clips import BACKGROUND, Clip, class_names, targets
 from avs.core.errors import InputError
 from avs.core.execute import one_thread, progress
+from avs.core.stats import standardized
 
 _BATCH_ROWS = 2048
 _NONE = -1  # the fold of a video that is in none
@@ -141,13 +142,6 @@ def _check_kinds(events: np.ndarray) -> None:
             f"no {missing} second in {len(events)} training clips that a supervised eventness.method would learn from: "
             "it needs both kinds (add clips, change eventness.folds, or choose a method that needs no training)"
         )
-
-
-def standardized(features: np.ndarray, learners: np.ndarray) -> np.ndarray:
-    """(x - mean) / std of each column of [N,T,D], by the clips at positions `learners`: float32."""
-    rows = features[learners].reshape(-1, features.shape[-1]).astype(np.float64)
-    mean, std = rows.mean(0), rows.std(0)
-    return ((features - mean) / np.where(std > 1e-8, std, 1.0)).astype(np.float32)
 
 
 def fit(x: Tensor, y: Tensor, recipe: Recipe) -> nn.Module:
