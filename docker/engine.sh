@@ -51,7 +51,6 @@ if [ ! -e "$kept/wheels" ]; then # the build of PyTorch that pip would take here
 fi
 
 scratch=$(mktemp -d)
-# shellcheck disable=SC2016  # the inner shell's variables
 unshare --mount --pid --fork --kill-child --propagation private bash -euc '
     mount --bind "$0" "$0" && cd "$0"
     mount -t proc proc proc && mount --rbind /dev dev && mount --rbind /sys sys
