@@ -43,11 +43,13 @@ if [ ! -e "$root" ]; then
     debian trixie "$kept/partial" docker.io,docker-cli,docker-buildx,docker-compose,ca-certificates
     mv "$kept/partial" "$root"
 fi
-if [ ! -e "$kept/wheels" ]; then # the build of PyTorch that pip would take here
+torch=$(grep ^torch== "$kit/requirements.lock")
+wheels=$kept/$torch # the build of PyTorch that pip would take here
+if [ ! -e "$wheels" ]; then
     python=$kit/.venv/bin/python
     [ -x "$python" ] || python=python3
-    "$python" -m pip download --quiet --no-deps --dest "$kept/partial-wheels" "$(grep ^torch== "$kit/requirements.lock")"
-    mv "$kept/partial-wheels" "$kept/wheels"
+    "$python" -m pip download --quiet --no-deps --dest "$kept/partial-wheels" "$torch"
+    mv "$kept/partial-wheels" "$wheels"
 fi
 
 scratch=$(mktemp -d)
@@ -59,7 +61,7 @@ unshare --mount --pid --fork --kill-child --propagation private bash -euc '
     cp /etc/resolv.conf etc/resolv.conf
     mkdir -p old && pivot_root . old && umount -l /old
     exec dockerd --data-root /data --iptables=false --ip6tables=false --bridge=none --ip-forward=false
-' "$root" "$kit" "$kept/wheels" "$scratch" >"$kept/dockerd.log" 2>&1 &
+' "$root" "$kit" "$wheels" "$scratch" >"$kept/dockerd.log" 2>&1 &
 engine=$!
 trap 'pkill -P "$engine" || true; wait "$engine" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
@@ -80,5 +82,5 @@ docker image inspect avs-base >/dev/null 2>&1 || docker import \
     --change "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
     --change "ENV PIP_CERT=$certificates SSL_CERT_FILE=$certificates REQUESTS_CA_BUNDLE=$certificates" \
     - avs-base <"$kept/base.tar" >/dev/null
-export AVS_BUILD_FLAGS="--network host --build-arg BASE_IMAGE=avs-base --build-context wheels=$kept/wheels"
+export AVS_BUILD_FLAGS="--network host --build-arg BASE_IMAGE=avs-base --build-context wheels=$wheels"
 "$@"

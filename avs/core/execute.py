@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import joblib
 from tqdm import tqdm
@@ -147,6 +148,14 @@ def running(pool: Pool) -> Iterator[Pool]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now: its workers are killed, and its threads may be deep in work that nobody waits for."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure]:
