@@ -34,7 +34,7 @@ class Listener(Tagger):
 def test_surroundings_are_real_sound_around_each_second() -> None:
     sound = np.arange(40)  # four seconds of ten samples
     np.testing.assert_array_equal(surroundings(sound, 10, 1.0), sound.reshape(4, 10))
-    wide = surroundings(sound, 10, 2.0)
+    wide = np.stack(surroundings(sound, 10, 2.0))
     assert wide[:, 0].tolist() == [0, 5, 15, 20]
     assert wide.shape == (4, 20)
     np.testing.assert_array_equal(surroundings(sound, 10, 9.0), [sound] * 4)
@@ -45,6 +45,13 @@ def test_scores_are_probabilities_of_events_only() -> None:
     backend = Listener(weights="random", window=1.0)
     scores = backend(clip, num_seconds=3)
     np.testing.assert_allclose(scores, [1 / (1 + np.exp([-0.5, 0.5, -0.25]))], rtol=0, atol=1e-6)
+
+
+def test_long_clips_are_heard_piece_by_piece() -> None:
+    clip = wave("long", (1, 25 * 16000))
+    listener = Listener(weights="random", window=1.0)
+    expected = 1 / (1 + np.exp(-clip.reshape(25, 16000).mean(1)))
+    np.testing.assert_allclose(listener(clip, num_seconds=25)[0], expected, rtol=0, atol=1e-6)
 
 
 def test_the_higher_rate_hears_the_same_sound() -> None:

@@ -71,7 +71,7 @@ class AstTagger(Tagger):
         if self.reading == "sigmoid":
             return super()._score(seconds, sample_rate)
         require_rate(sample_rate)
-        return self.run(Padded(self.network), seconds).softmax(-1).amax(-1).numpy()
+        return self.run(Padded(self.network), list(seconds)).softmax(-1).amax(-1).numpy()
 
 
 class AstNetwork(nn.Module):

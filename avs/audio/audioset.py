@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -52,6 +52,7 @@ NOT_EVENTS = {
 }
 _EVENTS = [i for i in range(NUM_CLASSES) if i not in NOT_EVENTS.values()]
 _SAMPLE_RATE = 16000
+_BATCH = 10  # seconds that are heard at once: all of a usual clip, and little memory for a long one
 _LONGEST = 10.0  # seconds; the networks were trained on clips of ten
 _cuda_turn = threading.Lock()
 
@@ -112,18 +113,21 @@ class Tagger(Backend):
         logits = self.run(self.network, surroundings(sound, self.rate, self.window))
         return torch.sigmoid(logits[:, _EVENTS]).amax(-1).numpy()
 
-    def run(self, network: nn.Module, sounds: np.ndarray) -> Tensor:
-        """What the network says of sounds [B,S], float32 on the CPU. All of a clip, and no other, is one batch."""
+    def run(self, network: nn.Module, sounds: Sequence[np.ndarray]) -> Tensor:
+        """What the network says of sounds of equal length, [B,C] float32 on the CPU, ten of them at a time."""
+        said = []
         with _steady(torch_device(self.device)) as device:
-            return network(torch.tensor(sounds, dtype=torch.float32, device=device)).float().cpu()
+            for start in range(0, len(sounds), _BATCH):
+                batch = np.stack(sounds[start : start + _BATCH])
+                said.append(network(torch.tensor(batch, dtype=torch.float32, device=device)).cpu())
+        return torch.cat(said)
 
 
-def surroundings(sound: np.ndarray, rate: int, window: float) -> np.ndarray:
-    """[T, W]: for each whole second of a sound [T * rate] the `window` seconds around it that lie in the sound."""
+def surroundings(sound: np.ndarray, rate: int, window: float) -> list[np.ndarray]:
+    """For each whole second of a sound [T * rate] the `window` seconds around it that lie in the sound."""
     width = min(round(window * rate), len(sound))
     starts = np.arange(len(sound) // rate) * rate + (rate - width) // 2
-    starts = np.clip(starts, 0, len(sound) - width)
-    return np.lib.stride_tricks.sliding_window_view(sound, width)[starts]
+    return [sound[start : start + width] for start in np.clip(starts, 0, len(sound) - width)]
 
 
 def require_rate(sample_rate: int) -> None:
