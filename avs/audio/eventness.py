@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -32,8 +32,7 @@ class EventnessParams:
         self.backend()
 
     def backend(self) -> Backend:
-        options = asdict(self)
-        return make_backend(options.pop("method"), **options)
+        return make_backend(self.method, weights=self.weights, window=self.window, reading=self.reading)
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,12 @@ def backend(name: str) -> Callable[[_Class], _Class]:
 def methods() -> list[str]:
     """The names of the backends, sorted."""
     return sorted(_registered())
+
+
+def published_weights() -> dict[str, str]:
+    """The source of the weights of each backend that has published ones."""
+    sources = {name: getattr(cls, "weights", None) for name, cls in _registered().items()}
+    return {name: source for name, source in sources.items() if source}
 
 
 def make_backend(method: str, **options: Any) -> Backend:

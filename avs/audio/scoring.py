@@ -11,7 +11,7 @@ import numpy as np
 from avs.audio import features
 from avs.audio.eventness import EventnessParams
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, progress
+from avs.core.execute import ExecutionParams, progress, running
 from avs.core.store import ItemStore, item_key, write_array, write_json
 from avs.preprocess import MediaShards
 
@@ -33,7 +33,7 @@ def score_clips(media: Path, out: Path, p: EventnessParams, execution: Execution
         return np.concatenate([scores[..., None], basic], axis=-1)[0].astype(np.float32)
 
     def compute(positions: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        with ThreadPoolExecutor(execution.num_workers()) as pool:
+        with running(ThreadPoolExecutor(execution.num_workers())) as pool:
             described = progress(pool.map(describe, positions), "eventness", len(positions))
             yield from zip(positions, described, strict=True)
 
