@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from avs.audio.mel import mel_triangles
 from avs.core.errors import InputError
 
 VERSION = 1  # raised whenever the basic features change, because they are kept per clip
@@ -123,14 +124,6 @@ def log_mel(sound: np.ndarray, sample_rate: int = 16000) -> np.ndarray:
     frames = frames - _PREEMPHASIS * np.concatenate([frames[:, :1], frames[:, :-1]], axis=-1)
     size = 1 << (window - 1).bit_length()
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(window) ** 0.85, size)[:, :-1]))
+    triangles = mel_triangles(sample_rate, size, _MEL_BANDS, _LOWEST_HZ, sample_rate / 2)[:-1]
     # einsum, since a matrix product would let the number of threads change the last bits
-    return np.log(np.maximum(np.einsum("fk,mk->fm", power, _mel_triangles(sample_rate, size)), _MEL_FLOOR))
-
-
-def _mel_triangles(sample_rate: int, size: int) -> np.ndarray:
-    """[40, size / 2]: the weight of each bin of the spectrum, without the last, in each band."""
-    mel = 1127.0 * np.log1p(np.arange(size // 2) * sample_rate / size / 700.0)
-    low, high = 1127.0 * np.log1p(np.array([_LOWEST_HZ, sample_rate / 2]) / 700.0)
-    edges = np.linspace(low, high, _MEL_BANDS + 2)[:, None]
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    return np.maximum(0.0, np.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)))
+    return np.log(np.maximum(np.einsum("fk,km->fm", power, triangles), _MEL_FLOOR))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from avs.audio.mel import mel_triangles
 from avs.audio.tf_checkpoint import read_tensors
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
@@ -70,22 +71,8 @@ class YamNet:
 
 
 def mel_weights() -> np.ndarray:
-    """Return the [257,64] float32 matrix from spectrum magnitudes to mel bands (HTK scale, 125-7500 Hz).
-
-    The triangles are linear in mel, not in Hz, and the 0 Hz bin is left out, as in TensorFlow's
-    `linear_to_mel_weight_matrix`, with which the network was trained.
-    """
-    spectrum = _mel(np.linspace(0.0, SAMPLE_RATE / 2, _FFT // 2 + 1))[:, None]
-    edges = np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), _BANDS + 2)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (spectrum - lower) / (centre - lower), (upper - spectrum) / (upper - centre)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0
-    return weights.astype(np.float32)
-
-
-def _mel(hertz: float | np.ndarray) -> np.ndarray:
-    return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+    """The [257,64] bands from 125 to 7500 Hz with which the network was trained."""
+    return mel_triangles(SAMPLE_RATE, _FFT, _BANDS, _LOWEST_HZ, _HIGHEST_HZ)
 
 
 def _by_layer(tensors: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
