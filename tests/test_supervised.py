@@ -34,7 +34,7 @@ from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
 from avs.preprocess import MediaShards, preprocess
 
-LEARNT = [name for name in methods() if issubclass(type(make_backend(name)), Supervised)]
+LEARNT = [name for name in methods() if name.startswith("audio_")]
 SECONDS, RATE = 6, 16000
 INLINE = ExecutionParams(backend="inline")
 
