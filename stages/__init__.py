@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avs.core.errors import InputError
-from avs.core.execute import leave, torch_device
+from avs.core.execute import leave
 from avs.core.provenance import measured
 
 
@@ -24,7 +24,7 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config()
-        torch_device(config.execution.devices)
+        config.execution.check_devices()
         with measured(name) as cost:
             cost |= stage(config)
     except InputError as error:

@@ -4,9 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+from avs.core import execute
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items, running, torch_device
+from avs.core.params import build
 
 
 def square(x: int) -> int:
@@ -83,3 +86,19 @@ def test_a_missing_gpu_comes_with_the_way_out(build: str | None, advice: str, mo
 def test_workers_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"workers \(0\) must be >= 1"):
         ExecutionParams(workers=0)
+
+
+def test_devices_are_one_or_a_list() -> None:
+    assert build(ExecutionParams, {"devices": "cuda:1"}, "params").device_names() == ["cuda:1"]
+    assert build(ExecutionParams, {"devices": ["cuda:0", "cuda:1"]}, "params").device_names() == ["cuda:0", "cuda:1"]
+    with pytest.raises(InputError, match=r"devices .* must be auto, a device or a list of devices"):
+        build(ExecutionParams, {"devices": []}, "params")
+
+
+def test_devices_must_be_here_and_of_one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ExecutionParams(devices=("cpu", "cpu")).check_devices()
+    with pytest.raises(InputError, match=r"device \('gpu0'\) must be auto, cpu, cuda or cuda:N"):
+        ExecutionParams(devices=("cpu", "gpu0")).check_devices()
+    monkeypatch.setattr(execute, "torch_device", torch.device)
+    with pytest.raises(InputError, match=r"execution.devices \(cpu, cuda:0\) must be of one kind"):
+        ExecutionParams(devices=("cpu", "cuda:0")).check_devices()
