@@ -97,7 +97,7 @@ def test_efficientnet_equals_timm_with_unfolded_batch_norms(resolution: int) -> 
 
 
 def load_timm_lite0() -> torch.nn.Module:
-    from avs.vision.torchvision_shim import ensure_torchvision
+    from avs.core.import_shims import ensure_torchvision
 
     ensure_torchvision()
     import timm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ PUBLISHED = {
 }
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CUDA_TOKENS = 50_000
+# TF32 would round a float32 convolution to 10 bits on a GPU. The flags are the process's: threads that set and restore
+# them by turns must all find them set already.
+exact_convolutions = partial(torch.backends.cudnn.flags, deterministic=True, allow_tf32=False)
 
 
 class Encoder:
@@ -96,8 +100,7 @@ class Encoder:
             raise InputError(f"images ({_kind(images)}) must be uint8 [B,3,R,R]: use prepare()")
         size = self.batch_size(images.shape[-1])
         features = torch.empty(len(images), self.dim, device=self.device)
-        # TF32 would round a float32 convolution to 10 bits on a GPU.
-        with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        with torch.inference_mode(), exact_convolutions():
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
                 features[start : start + size] = self._run(batch, size)[: len(batch)]
