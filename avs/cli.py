@@ -132,8 +132,8 @@ def plan(options: argparse.Namespace) -> None:
     from avs.report.clip_plan import describe, draw_plan, plan_clip
 
     config = _config()
-    chosen = {"method": options.method, "weights": None} if options.method else {}
-    eventness = build(EventnessParams, vars(config.eventness) | chosen, "--method")
+    chosen = {"method": options.method} if options.method else vars(config.eventness)
+    eventness = build(EventnessParams, chosen, "--method")
     k = config.k if options.k is None else options.k
     found = plan_clip(
         options.video, k=k, eventness=eventness, anchors=config.anchors, budget=config.budget, seconds=options.seconds

@@ -26,27 +26,29 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from avs.audio.eventness import make_backend
+from avs.audio.eventness import EventnessParams
 from avs.audio.features import NUM_FEATURES, basic_features
+from avs.audio.supervised import Lesson, Supervised
 from avs.config import Config
 from avs.core.clips import Clip, locate, read_table
 from avs.core.errors import InputError
 from avs.core.media import RATE, Media, MediaError, jpeg, read_media, unjpeg, wav, write_media
 from avs.core.provenance import COST
-from avs.core.stats import paired_bootstrap
+from avs.core.stats import paired_bootstrap, standardized
 from avs.core.store import ItemStore, root, sha256_file
 from avs.datasets import open_dataset
 from avs.datasets.annotations import Annotation
 from avs.datasets.demo import render, scripts
 from avs.localization.arms import ARMS, propose_all
 from avs.localization.p0 import CONTRASTS, TESTED
-from avs.localization.train import Inputs, P0Params, standardized, train_and_predict
+from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.preprocess import media_key
 from avs.vision.encoder import Encoder, load_encoder
 
 SAMPLES = 4  # clips that are measured
 _STAND_IN = (640, 360, 30)  # width, height and rate of a common video, where no video is there yet
 _STEPS = 3  # training steps an epoch, in calibration
+_LEARNERS = 400  # training clips at most, in calibration
 _PASSES, _PATIENCE = 5, 2.0  # at most so many passes, and no more once so many seconds are spent
 _FLOAT = 4  # bytes
 # Bytes that the study holds at once for a feature of 4: itself, its table, and standardising in double precision
@@ -220,19 +222,43 @@ def _stored(work: Workload) -> int:
 
 
 def _eventness(config: Config, work: Workload, media: list[Media]) -> StageCost:
+    p, workers = config.eventness, config.execution.num_workers()
     waveforms = [one.audio[None].astype(np.float32) / 32768 for one in media]
-    backend = make_backend(config.eventness.method, weights=config.eventness.weights)
+    backend = p.backend().on(config.execution.device_names()[0])
 
     def score(waveform: np.ndarray) -> None:
-        backend(waveform, num_seconds=work.seconds)
+        if isinstance(backend, Supervised):
+            backend.describe(waveform, work.seconds)
+        else:
+            backend(waveform, num_seconds=work.seconds)
         basic_features(waveform, num_seconds=work.seconds)
 
     before = _peak()
     first = _timed(partial(score, waveforms[0]))  # the first one loads the model
-    each = statistics.median(_timed(partial(score, waveform)) for waveform in waveforms)
-    size = 2 * _FLOAT * (1 + NUM_FEATURES) * work.seconds * len(work.rows)
+    shared = waveforms * workers
+    with ThreadPoolExecutor(workers) as pool:
+        each = _best(lambda: list(pool.map(score, shared))) / len(shared)
     seconds = max(0, first - each) + each * len(work.rows)
-    return StageCost("eventness", seconds, size, _peak() - before, f"{1000 * each:.1f} ms a clip")
+    note = f"{1000 * each:.1f} ms a clip"
+    if isinstance(backend, Supervised):
+        learning = _learning_seconds(backend, p, work)
+        seconds, note = seconds + learning, f"{note}, {learning:.1f} s to learn"
+    size = 2 * _FLOAT * (1 + NUM_FEATURES) * work.seconds * len(work.rows)
+    return StageCost("eventness", seconds, size, _peak() - before, note)
+
+
+def _learning_seconds(backend: Supervised, p: EventnessParams, work: Workload) -> float:
+    """All lessons, each from all training clips but those of its own fold, and one from all of them."""
+    rows = [row for row in work.rows if row.split == "train"]
+    clips = [Clip(str(n), "train", r.label, r.start, r.end, r.seconds, "", "") for n, r in enumerate(rows[:_LEARNERS])]
+    if not clips:
+        return 0.0
+    columns = backend.describe(np.zeros((1, RATE), np.float32), 1).shape[-1] or NUM_FEATURES
+    x = np.random.default_rng(0).random((len(clips), work.seconds, columns), np.float32)
+    lesson = [Lesson(np.arange(len(clips)), np.arange(1))]
+    once, thrice = (_best(partial(backend.learn, x, clips, lesson, epochs=epochs)) for epochs in (1, 3))
+    epoch = max(thrice - once, 1e-6) / 2 / len(clips)
+    return epoch * len(rows) * p.folds * (p.epochs or backend.recipe.epochs)
 
 
 def _encoding(config: Config, work: Workload, media: list[Media]) -> list[StageCost]:
@@ -242,7 +268,7 @@ def _encoding(config: Config, work: Workload, media: list[Media]) -> list[StageC
     encoder = load_encoder(
         config.cache.encoder,
         weights=config.cache.weights,
-        device=config.execution.devices,
+        device=config.execution.device_names()[0],
         dtype=config.cache.dtype,
     )
     loading = time.perf_counter() - started
@@ -250,12 +276,13 @@ def _encoding(config: Config, work: Workload, media: list[Media]) -> list[StageC
     jpegs = [jpeg(frame) for one in media for frame in one.frames]
     workers = config.execution.num_workers()
     each = {r: _encode_seconds(encoder, jpegs, r, workers) for r in config.budget.resolutions}
-    frames = work.seconds * len(work.rows)
+    frames, devices = work.seconds * len(work.rows), len(config.execution.device_names())
+    shared = devices if encoder.device.type == "cuda" else 1  # the cores of a CPU are at work already
     size = _FLOAT * encoder.dim * frames
     note = ", ".join(f"{r} px {1000 * seconds:.1f} ms" for r, seconds in each.items())
     cache = StageCost(
         "cache",
-        loading + frames * sum(each.values()),
+        loading + frames * sum(each.values()) / shared,
         2 * len(each) * size,
         _peak() - before + 2 * size,
         f"a frame at {note} on {encoder.device.type}",
@@ -286,7 +313,7 @@ def _p0(config: Config, work: Workload, dim: int) -> StageCost:
     judged = sum(splits[name] for name in p.eval_splits)
     columns = dim + 1 + NUM_FEATURES
     before = _peak()
-    step = _step_seconds(p, work, columns, config.execution.devices)
+    step = _step_seconds(p, work, columns, config.execution.device_names()[0])
     memory = _peak() - before
     # judging a batch is a forward pass, about a third of a step
     seconds = step * (p.epochs * -(-splits["train"] // p.batch_size) + judged / p.batch_size / 3)

@@ -56,7 +56,7 @@ def _check_stages(folder: Path, weights: str | None, execution: ExecutionParams)
     media, scores, cache = folder / "media", folder / "eventness", folder / "cache"
     _check_media(media, execution)
     audio, visual = EventnessParams(), CacheParams(weights=weights)
-    counts = [score_clips(media, scores, audio), score_clips(media, scores, audio)]
+    counts = [score_clips(media, scores, audio, execution) for _ in range(2)]
     _hold("eventness: finite scores and features of every second", _finite(scores, "scores.npy", "features.npy"))
     counts += [cache_features(media, cache, BUDGET.resolutions, visual, execution) for _ in range(2)]
     _hold("cache: finite features at every resolution", _finite(cache, *(f"res_{r}.npy" for r in BUDGET.resolutions)))

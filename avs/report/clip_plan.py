@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from avs.audio.eventness import EventnessParams, Scale, make_backend
+from avs.audio.eventness import EventnessParams, Scale
 from avs.core.errors import InputError
 from avs.core.media import MediaError, read_media
 from avs.core.probe import probe
@@ -65,7 +65,7 @@ def plan_clip(
         media = read_media(path, length)
     except MediaError as error:
         raise InputError(f"{path}: {error}") from None
-    backend = make_backend(eventness.method, weights=eventness.weights)
+    backend = eventness.backend()
     scores = backend(media.audio[None].astype(np.float32) / 32768, num_seconds=length)[0]
     threshold = backend.scale.std_threshold if anchors.std_threshold == "auto" else anchors.std_threshold
     proposal = propose(scores, k=k, std_threshold=threshold, p=anchors, cap=budget.max_high)
