@@ -113,6 +113,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """cuDNN by deterministic kernels, and without TF32, which would round a float32 convolution to 10 bits.
+
+    The flags are the process's: threads that set and restore them by turns must all find them set already.
+    """
+    import torch
+
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
     """A bar with rate and ETA on a terminal, nothing elsewhere."""
     return tqdm(items, desc=description, total=total, disable=not sys.stderr.isatty(), smoothing=0.05)

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, progress, running
+from avs.core.execute import ExecutionParams, exact_convolutions, progress, running
 from avs.core.params import params
 from avs.core.store import ItemStore, item_key, write_array, write_json
 from avs.core.weights import check_pinned
 from avs.preprocess import MediaShards
-from avs.vision.encoder import Encoder, check_name, exact_convolutions, load_encoder
+from avs.vision.encoder import Encoder, check_name, load_encoder
 
 
 @params

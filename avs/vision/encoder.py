@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from avs.core import weights as weight_sources
 from avs.core.errors import InputError
-from avs.core.execute import torch_device
+from avs.core.execute import exact_convolutions, torch_device
 from avs.sampling.tokens import tokens
 from avs.vision.efficientnet import EfficientNetLite0
 from avs.vision.network import Network
@@ -33,9 +32,6 @@ PUBLISHED = {
 }
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CUDA_TOKENS = 50_000
-# TF32 would round a float32 convolution to 10 bits on a GPU. The flags are the process's: threads that set and restore
-# them by turns must all find them set already.
-exact_convolutions = partial(torch.backends.cudnn.flags, deterministic=True, allow_tf32=False)
 
 
 class Encoder:
