@@ -121,7 +121,8 @@ def smoke(options: argparse.Namespace) -> None:
 
 def estimate(options: argparse.Namespace) -> None:
     from avs.config import load_config
-    from avs.estimate import estimate, last_run, print_costs
+    from avs.estimate import estimate
+    from avs.report.costs import last_run, print_costs
 
     print_costs(estimate(load_config(options.params)), last_run())
 

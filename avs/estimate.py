@@ -5,16 +5,14 @@ Each part is timed by the code that the stages run, on a few clips, and multipli
 
 from __future__ import annotations
 
-import json
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,9 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from avs.audio.eventness import EventnessParams
 from avs.audio.features import NUM_FEATURES, basic_features
@@ -33,9 +28,8 @@ from avs.config import Config
 from avs.core.clips import Clip, locate, read_table
 from avs.core.errors import InputError
 from avs.core.media import RATE, Media, MediaError, jpeg, read_media, unjpeg, wav, write_media
-from avs.core.provenance import COST
 from avs.core.stats import paired_bootstrap, standardized
-from avs.core.store import ItemStore, root, sha256_file
+from avs.core.store import ItemStore, sha256_file
 from avs.datasets import open_dataset
 from avs.datasets.annotations import Annotation
 from avs.datasets.demo import render, scripts
@@ -43,6 +37,7 @@ from avs.localization.arms import ARMS, propose_all
 from avs.localization.p0 import CONTRASTS, TESTED
 from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.preprocess import media_key
+from avs.report.costs import StageCost
 from avs.vision.encoder import Encoder, load_encoder
 
 SAMPLES = 4  # clips that are measured
@@ -53,17 +48,6 @@ _PASSES, _PATIENCE = 5, 2.0  # at most so many passes, and no more once so many 
 _FLOAT = 4  # bytes
 # Bytes that the study holds at once for a feature of 4: itself, its table, and standardising in double precision
 _STUDY_BYTES = 4 + 4 + 8 + 8 + 4
-
-
-@dataclass(frozen=True)
-class StageCost:
-    """seconds: of the stage's work; disk: bytes it leaves, in data/ and in the store; memory: peak bytes."""
-
-    stage: str
-    seconds: float
-    disk: int
-    memory: int
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,41 +78,6 @@ def estimate(config: Config) -> list[StageCost]:
         ]
     stages = [replace(stage, memory=stage.memory + base) for stage in stages]
     return [*stages, StageCost("starting them", start * len(stages), 0, base)]
-
-
-def print_costs(stages: list[StageCost], measured: Mapping[str, float]) -> None:
-    """Print a row a stage, with the seconds that it took the last time (`measured`), and the totals."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
-    total = sum(stage.seconds for stage in stages)
-    disk, memory = sum(stage.disk for stage in stages), max(stage.memory for stage in stages)
-    last = [measured.get(stage.stage) for stage in stages]
-    footers = (
-        "",
-        _duration(total),
-        _duration(sum(filter(None, last))) if any(last) else "",
-        _bytes(disk),
-        _bytes(memory),
-        "",
-    )
-    for title, footer in zip(("stage", "time", "last run", "disk", "peak memory", ""), footers, strict=True):
-        table.add_column(title, footer, justify="left" if title in ("stage", "") else "right")
-    for stage, seconds in zip(stages, last, strict=True):
-        cells = (_duration(stage.seconds), "" if seconds is None else _duration(seconds))
-        table.add_row(stage.stage, *cells, _bytes(stage.disk), _bytes(stage.memory), stage.note)
-    console = Console(width=max(130, Console().width))
-    console.print(table)
-    free = shutil.disk_usage(_existing(root())).free
-    console.print(
-        f"free at {root()}: {_bytes(free)}; disk counts data/ and the store, a DVC cache that copies is extra"
-    )
-
-
-def last_run() -> dict[str, float]:
-    """Seconds that each stage took when it last ran here, from results/cost.json."""
-    try:
-        return {stage: cost["seconds"] for stage, cost in json.loads(COST.read_text()).items()}
-    except (OSError, ValueError):
-        return {}
 
 
 def _workload(config: Config, folder: Path) -> tuple[Workload, float]:
@@ -390,17 +339,3 @@ def _start() -> tuple[float, int]:
 def _peak(who: int = resource.RUSAGE_SELF) -> int:
     """Peak resident memory so far, in bytes."""
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)

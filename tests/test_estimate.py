@@ -8,11 +8,11 @@ from avs.config import Config, load_config
 from avs.core.clips import Clip, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
-from avs.core.store import write_json
 from avs.datasets import install, open_dataset
 from avs.datasets.local import LocalParams
-from avs.estimate import StageCost, estimate, last_run, print_costs
+from avs.estimate import estimate
 from avs.preprocess import preprocess
+from avs.report.costs import StageCost
 from avs.sampling.tokens import BudgetParams
 from avs.vision.cache import CacheParams
 
@@ -83,15 +83,3 @@ def test_unreadable_samples_are_named(config: Config, tiny_videos: Path) -> None
         path.write_bytes(b"no video")
     with pytest.raises(InputError, match=r"none of v0\.mp4, .* can be read \(see: python -m avs doctor\)"):
         estimate(config)
-
-
-def test_the_table_sets_the_last_run_beside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert last_run() == {}
-    write_json(Path("results/cost.json"), {"cache": {"seconds": 7.5, "clips": 3}})
-    print_costs([StageCost("cache", 600, 3 << 30, 1 << 30), StageCost("p0", 9000, 1 << 20, 1 << 20)], last_run())
-    said = capsys.readouterr().out
-    for part in ("10.0 min", "7.5 s", "3.0 GiB", "2.5 h", "2.7 h"):
-        assert part in said
