@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
         options.run(options)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,13 +106,16 @@ def doctor(options: argparse.Namespace) -> None:
     dataset = _dataset(config, options)
     rows = dataset.annotations(check=False)
     folder = None if options.annotations_only else dataset.folder()
+    if folder and not folder.is_dir():
+        way_out = "run: dvc repro install@clips, or check the annotations alone: --annotations-only"
+        raise InputError(f"folder of videos ({folder}) is not there ({way_out})")
     diagnosis = diagnose(rows, folder, config.execution, full=options.full)
     write_findings(options.out / "findings.tsv", diagnosis)
     draw_diagnosis(options.out / "doctor.png", diagnosis)
     print_diagnosis(diagnosis)
     print(f"written: {options.out}/findings.tsv, {options.out}/doctor.png")
-    if not diagnosis.healthy(limit):
-        sys.exit(f"{diagnosis.lost} of {len(rows)} rows cannot be used: more than {limit:g} of them, or any that stops")
+    if verdict := diagnosis.verdict(limit):
+        sys.exit(f"{diagnosis.lost} of {len(diagnosis.rows)} rows cannot be used: {verdict}")
 
 
 def smoke(options: argparse.Namespace) -> None:

@@ -91,10 +91,11 @@ class Diagnosis:
         """How many rows the stages could not use."""
         return len({f.key for f in self.findings if f.severity in ("stop", "lost")})
 
-    def healthy(self, max_failed: float) -> bool:
-        """Whether the stages would start, and lose no more than a share of `max_failed` of the rows."""
-        stopped = any(f.severity == "stop" for f in self.findings)
-        return not stopped and self.lost <= max_failed * len(self.rows)
+    def verdict(self, max_failed: float) -> str:
+        """Why the stages would not start, or would lose more than a share of `max_failed` of the rows; else ''."""
+        if any(f.severity == "stop" for f in self.findings):
+            return "no stage will start before the annotations are mended"
+        return f"more than a share of {max_failed:g}" if self.lost > max_failed * len(self.rows) else ""
 
 
 def diagnose(

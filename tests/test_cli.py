@@ -44,6 +44,8 @@ def test_every_verb_shows_an_example_that_it_takes(verb: str) -> None:
         ("weights nothing", "no published weights of nothing"),
         ("doctor --dataset nothing", "--dataset ('nothing') must be one of demo"),
         ("doctor --annotations absent.txt", "absent.txt"),
+        ("doctor", "is not there (run: dvc repro install@clips, or"),
+        ("doctor --annotations-only -o params.yaml", "params.yaml: File exists"),
         ("plan absent.mp4", "absent.mp4: no such file"),
         ("plan absent.mp4 --method nothing", "method ('nothing') must be one of"),
         ("plan absent.mp4 --k -1", "k (-1) must be >= 0"),

@@ -91,11 +91,11 @@ def test_the_share_of_lost_rows_decides() -> None:
         findings = [Finding(f"{n}-v", "v", p, PROBLEMS[p].severity, "", "") for n, p in enumerate(problems)]
         return Diagnosis([ROW] * 10, findings)
 
-    assert diagnosis().healthy(0)
-    assert diagnosis("missing").healthy(0.1)
-    assert not diagnosis("missing", "truncated").healthy(0.1)
-    assert diagnosis("silent", "short", "rotated").healthy(0)
-    assert not diagnosis("bad_annotation").healthy(0.5)
+    assert diagnosis().verdict(0) == ""
+    assert diagnosis("missing").verdict(0.1) == ""
+    assert diagnosis("missing", "truncated").verdict(0.1) == "more than a share of 0.1"
+    assert diagnosis("silent", "short", "rotated").verdict(0) == ""
+    assert "no stage will start" in diagnosis("bad_annotation").verdict(0.5)
 
 
 def test_findings_are_written_printed_and_drawn(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_known_problems_of_ave_are_found() -> None:
     assert len({f.video for f in diagnosis.findings if f.problem == "two_splits"}) == 18
     assert [f.key for f in diagnosis.findings if f.problem == "no_event"] == ["26-VWi2ENBuTbw"]
     assert Counter(f.problem for f in diagnosis.findings) == {"two_splits": 37, "no_event": 1}
-    assert diagnosis.healthy(0)
+    assert diagnosis.verdict(0) == ""
 
 
 @pytest.mark.skipif(not (SHARED / "pairs_hard").exists(), reason="the hard clips are not beside this checkout")
