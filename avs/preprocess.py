@@ -48,7 +48,7 @@ def preprocess(
     keys = [media_key(clip) for clip in clips]
     missing = store.missing(keys)
     jobs = [(keys[place], clips[place]) for place in missing]
-    results = map_items(partial(_decode, folder, store), jobs, execution, "preprocess")
+    results = map_items(partial(decode_into, folder, store), jobs, execution, "preprocess")
     reasons = {key: r.reason for (key, _), r in zip(jobs, results, strict=True) if isinstance(r, Failure)}
     failed = [Failed(c.key, c.video, reasons[k]) for k, c in zip(keys, clips, strict=True) if k in reasons]
     usable = [(key, clip) for key, clip in zip(keys, clips, strict=True) if key not in reasons]
@@ -116,8 +116,8 @@ def _frame_names(seconds: int) -> list[str]:
     return [f"frames/{t}.jpg" for t in range(seconds)]
 
 
-def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
-    """Decode one clip into the store; the item is a tar of its members and flags."""
+def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
+    """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
     path = locate(folder, clip.video)
     if not path.is_file():

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from avs.audio.scoring import score_clips
 from avs.core.clips import BACKGROUND, Clip, Failed, check_failures, read_table, targets, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
-from avs.core.store import root, write_array
+from avs.core.store import own_root, write_array
 from avs.datasets import DataParams, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
@@ -47,7 +44,7 @@ def smoke(weights: str = "random", execution: ExecutionParams | None = None) -> 
     weights: `random` needs no network; `published` takes the default encoder's own.
     """
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="avs-smoke-") as folder, _own_store(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix="avs-smoke-") as folder, own_root(Path(folder)):
         _check_stages(Path(folder), None if weights == "published" else weights, execution or ExecutionParams())
     print(f"all is well ({time.perf_counter() - started:.1f} s)")
 
@@ -156,22 +153,6 @@ def _hold(what: str, holds: bool) -> None:
     if not holds:
         raise InputError(f"smoke check failed: {what}")
     print(f"  ok  {what}", flush=True)
-
-
-@contextmanager
-def _own_store(folder: Path) -> Iterator[None]:
-    """A store in the folder, which shares the weights with the user's own."""
-    before = {name: os.environ.get(name) for name in ("AVS_STORE", "AVS_DATA_DIR")}
-    weights = root() / "weights"
-    weights.mkdir(parents=True, exist_ok=True)
-    (folder / "store").mkdir()
-    (folder / "store/weights").symlink_to(weights)
-    os.environ |= {"AVS_STORE": str(folder / "store"), "AVS_DATA_DIR": str(folder / "raw")}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def test_nothing_imports_upwards() -> None:
         "audio sampling vision",
         "localization",
         "report",
-        "config cli smoke estimate",
+        "config cli smoke estimate calibration",
     ]
     rank = {name: number for number, names in enumerate(layers) for name in names.split()}
     for path in (ROOT / "avs").rglob("*.py"):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from avs import calibration
 from avs import estimate as module
 from avs.config import Config, load_config
 from avs.core.clips import Clip, write_table
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def config(tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Small parameters and six videos of three seconds, in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "_PASSES", 1)
+    monkeypatch.setattr(calibration, "_PASSES", 1)
     rows = [f"v{n}.mp4\tDog\t1\t2\t{split}" for n, split in enumerate(["train"] * 4 + ["test"] * 2)]
     Path("rows.tsv").write_text("\n".join(["video\tlabel\tstart\tend\tsplit", *rows]) + "\n")
     base = load_config(ROOT / "params.yaml")

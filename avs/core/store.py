@@ -39,6 +39,22 @@ def raw_root() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else root() / "raw"
 
 
+@contextmanager
+def own_root(folder: Path) -> Iterator[None]:
+    """For a while, a store and raw data of its own in `folder`; the weights are shared with the user's store."""
+    before = {name: os.environ.get(name) for name in ("AVS_STORE", "AVS_DATA_DIR")}
+    weights = root() / "weights"
+    weights.mkdir(parents=True, exist_ok=True)
+    (folder / "store").mkdir()
+    (folder / "store/weights").symlink_to(weights)
+    os.environ |= {"AVS_STORE": str(folder / "store"), "AVS_DATA_DIR": str(folder / "raw")}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def copy_results(stage: str, results: Path = Path("results")) -> None:
     """Copy what a stage left in its folder of `results` to `$AVS_RUNS_DIR/<stage>`, if set, with its params.yaml."""
     chosen = os.environ.get("AVS_RUNS_DIR")
