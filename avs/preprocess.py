@@ -44,7 +44,7 @@ def preprocess(
     """
     store = ItemStore("media")
     store.sweep()
-    keys = [item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds) for clip in clips]
+    keys = [_key(clip) for clip in clips]
     missing = store.missing(keys)
     jobs = [(keys[place], clips[place]) for place in missing]
     results = map_items(partial(_decode, folder, store), jobs, execution, "preprocess")
@@ -94,6 +94,11 @@ def _frame_names(seconds: int) -> list[str]:
     return [f"frames/{t}.jpg" for t in range(seconds)]
 
 
+def _key(clip: Clip) -> str:
+    offset = {"start": clip.clip_start} if clip.clip_start else {}
+    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds, **offset)
+
+
 def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     """Decode one clip into the store; the item is a tar of its members and flags."""
     key, clip = job
@@ -102,7 +107,7 @@ def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
         raise MediaError("video is gone since install (run: dvc repro -f install@clips)")
     if sha256_file(path) != clip.sha256:
         raise MediaError("video has changed since install (run: dvc repro -f install@clips)")
-    media = read_media(path, clip.seconds)
+    media = read_media(path, clip.seconds, start=clip.clip_start)
     names = ["audio.wav", *_frame_names(clip.seconds), _FLAGS]
     contents = [wav(media.audio), *map(jpeg, media.frames), ",".join(media.flags).encode()]
     item = io.BytesIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -29,6 +30,7 @@ MAX_SIDE = 8192
 # Playlists and scripted formats, which can name other files or addresses, are not among them.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,ogg,asf,wav,mp3,aac,flac"
 _GAP = RATE // 20  # jumps in audio time stamps up to 50 ms are jitter
+_RUN_UP = 2.0  # seconds decoded before a late start, for codecs that build on what came before
 _EPS = 2e-6  # a container's start time is rounded to microseconds
 _BITEXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -50,24 +52,35 @@ class Media:
     flags: tuple[str, ...]
 
 
-def read_media(path: Path, num_seconds: int) -> Media:
-    """Decode the first `num_seconds` of a file in one pass, on one thread.
+def read_media(path: Path, num_seconds: int, *, start: float = 0) -> Media:
+    """Decode `num_seconds` of a file, from `start` seconds on, in one pass, on one thread.
 
-    Times count from the container's start. Frames are chosen and sound is placed by presentation time; where
-    there is no sound there is silence. Flags: `no_audio`; `short_video`, the last frame is held because the
-    video ends less than 1 s early, before the last t + 0.5; `short_audio`, more than 50 ms are missing at the
-    end; `damaged`, the decoder met errors. Raises MediaError where no use can be made of the file.
+    Times count from the container's start, those of the result from `start`. Frames are chosen and sound is
+    placed by presentation time; where there is no sound there is silence. Flags: `no_audio`; `short_video`, the
+    last frame is held because the video ends less than 1 s early, before the last t + 0.5; `short_audio`, more
+    than 50 ms are missing at the end; `damaged`, the decoder met errors. Raises MediaError where no use can be
+    made of the file.
     """
-    with _opened(path) as container:
-        origin = max(container.start_time or 0, 0) / av.time_base
-        pictures, sound = _Pictures(num_seconds, origin), _Sound(num_seconds, origin)
-        sinks: dict[Any, Any] = dict(zip(_streams(container), (pictures, sound), strict=False))
-        damaged = _decode(container, sinks)
-        frames = pictures.finish()
-        sound.finish()
+    pictures, sound, damaged = _read(path, num_seconds, start, seek=start > _RUN_UP)
+    if pictures.late and start > _RUN_UP:
+        pictures, sound, damaged = _read(path, num_seconds, start, seek=False)
+    frames = pictures.finish()
     flags = {"no_audio": sound.empty, "short_video": pictures.short, "short_audio": sound.short}
     flags["damaged"] = damaged
     return Media(frames, sound.samples, tuple(name for name, raised in flags.items() if raised))
+
+
+def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_Pictures, _Sound, bool]:
+    with _opened(path) as container:
+        origin = max(container.start_time or 0, 0) / av.time_base + start
+        pictures, sound = _Pictures(num_seconds, origin), _Sound(num_seconds, origin)
+        sinks: dict[Any, Any] = dict(zip(_streams(container), (pictures, sound), strict=False))
+        if seek:
+            with suppress(av.FFmpegError):  # then it is read from its beginning
+                container.seek(round((origin - _RUN_UP) * av.time_base))
+        damaged = _decode(container, sinks)
+        sound.finish()
+        return pictures, sound, damaged
 
 
 def _opened(path: Path) -> InputContainer:
@@ -126,6 +139,7 @@ class _Pictures:
 
     def __init__(self, num_seconds: int, origin: float) -> None:
         self.short = False
+        self.late = True  # whether even the first frame came too late for the first second
         self._count, self._origin = num_seconds, origin
         self._chosen: list[np.ndarray] = []
         self._last: av.VideoFrame | None = None
@@ -144,6 +158,8 @@ class _Pictures:
         if pts is None or frame.time_base is None:
             return
         time = float(pts * frame.time_base) - self._origin
+        if self._last is None:
+            self.late = time > self._target
         while not self.full and time > self._target:
             self._chosen.append(_upright(self._last or frame))
         self._last = frame

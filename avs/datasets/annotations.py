@@ -1,4 +1,4 @@
-"""Annotation files: AVE's format with its split files, or a TSV with a header."""
+"""Annotation files: AVE's format with its split files of either kind, or a TSV with a header."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from avs.core.errors import InputError
 
 AVE_HEADER = "Category&VideoID&Quality&StartTime&EndTime"
 TSV_COLUMNS = ("video", "label", "start", "end")
+_MAX_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One row: `video` is a path below the data set's folder, the event is [start, end) of `seconds` seconds."""
+    """One row: `video` is a path below the data set's folder, the event is [start, end) of `seconds` seconds.
+
+    `number` is the row's own in its file, from 0; the clip begins `clip_start` seconds into the video; no clip is
+    made of a row with `used` false.
+    """
 
     video: str
     label: str
@@ -25,6 +30,9 @@ class Annotation:
     end: float
     seconds: int
     split: str = ""
+    number: int = 0
+    clip_start: float = 0
+    used: bool = True
 
 
 def read_annotations(path: Path, seconds: int) -> list[Annotation]:
@@ -66,24 +74,23 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _ave(path: Path, lines: list[tuple[int, str]], seconds: int) -> list[Annotation]:
-    splits = _ave_splits(path.parent)
+    lines = [(number, line.strip()) for number, line in lines if line.strip() != AVE_HEADER]
+    splits = _set_files(path.parent, lines) or _order_files(path.parent, len(lines))
     rows = []
-    for number, line in lines:
-        if line.strip() == AVE_HEADER:
-            continue
-        parts = line.strip().split("&")
+    for index, (number, line) in enumerate(lines):
+        parts = line.split("&")
         if len(parts) != 5:
             raise InputError(f"{path}, line {number}: {len(parts)} fields, expected {AVE_HEADER}: {line!r}")
         label, video, _, start, end = parts
         row = _row(f"{path}, line {number}", f"{video}.mp4", label, start, end, seconds)
-        if splits and line.strip() not in splits:
+        if splits and index not in splits:
             raise InputError(f"{path}, line {number}: in none of the split files beside it: {line!r}")
-        rows.append(replace(row, split=splits.get(line.strip(), "")))
+        rows.append(replace(row, split=splits.get(index, ""), number=index))
     return rows
 
 
-def _ave_splits(folder: Path) -> dict[str, str]:
-    """The split of each row, by its text, from trainSet.txt, valSet.txt and testSet.txt, or nothing."""
+def _set_files(folder: Path, rows: list[tuple[int, str]]) -> dict[int, str]:
+    """The split of each row from trainSet.txt, valSet.txt and testSet.txt, which hold the rows again, or nothing."""
     splits: dict[str, str] = {}
     for split in SPLITS:
         path = folder / f"{split}Set.txt"
@@ -91,24 +98,66 @@ def _ave_splits(folder: Path) -> dict[str, str]:
             for number, line in _lines(path):
                 if splits.setdefault(line.strip(), split) != split:
                     raise InputError(f"{path}, line {number}: also in {splits[line.strip()]}Set.txt: {line!r}")
+    return {index: splits[line] for index, (_, line) in enumerate(rows) if line in splits}
+
+
+def _order_files(folder: Path, count: int) -> dict[int, str]:
+    """The split of each of `count` rows from train_order.h5, val_order.h5 and test_order.h5, or nothing."""
+    splits: dict[int, str] = {}
+    for split in SPLITS:
+        path = folder / f"{split}_order.h5"
+        for index in _order(path) if path.exists() else ():
+            if not 0 <= index < count:
+                raise InputError(f"{path}: row {index} of {count} rows")
+            if splits.setdefault(index, split) != split:
+                raise InputError(f"{path}: row {index} is also in {splits[index]}_order.h5")
     return splits
+
+
+def _order(path: Path) -> list[int]:
+    """The row numbers in the dataset `order` of an HDF5 file, which may not lead to other files."""
+    import h5py  # slow to import, and seldom needed
+
+    try:
+        with h5py.File(path) as file:
+            if isinstance(file.get("order", getlink=True), h5py.HardLink):
+                order = file["order"]
+                plain = isinstance(order, h5py.Dataset) and not (order.external or order.is_virtual)
+                if plain and order.ndim == 1 and order.dtype.kind in "iu" and order.size <= _MAX_ROWS:
+                    return order[:].tolist()
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as HDF5: {error}") from error
+    raise InputError(f"{path}: has no list of row numbers named `order`")
 
 
 def _tsv(path: Path, lines: list[tuple[int, str]], seconds: int) -> list[Annotation]:
     reader = csv.DictReader((line for _, line in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
     absent = [name for name in TSV_COLUMNS if name not in (reader.fieldnames or ())]
     if absent:
-        raise InputError(f"{path}: no column {', '.join(absent)} (columns: {', '.join(TSV_COLUMNS)}, maybe split)")
+        raise InputError(
+            f"{path}: no column {', '.join(absent)} (columns: {', '.join(TSV_COLUMNS)}, maybe split and clip_start)"
+        )
     rows = []
-    for (number, _), cells in zip(lines[1:], reader, strict=True):
+    for index, ((number, _), cells) in enumerate(zip(lines[1:], reader, strict=True)):
         where = f"{path}, line {number}"
         video, label, start, end = (cells[name] or "" for name in TSV_COLUMNS)
         row = _row(where, video, label, start, end, seconds)
         split = cells.get("split") or ""
         if split not in ("", *SPLITS):
             raise InputError(f"{where}: split ({split!r}) must be one of {', '.join(SPLITS)}")
-        rows.append(replace(row, split=split))
+        clip_start = _clip_start(where, cells.get("clip_start") or "0")
+        rows.append(replace(row, split=split, number=index, clip_start=clip_start))
     return rows
+
+
+def _clip_start(where: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{where}: clip_start ({text!r}) must be seconds into the video, 0 or more")
+    return value
 
 
 def _row(where: str, video: str, label: str, start: str, end: str, seconds: int) -> Annotation:
