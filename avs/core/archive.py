@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from avs.core.download import check_free
 from avs.core.errors import InputError
-from avs.core.store import atomic
+from avs.core.store import atomic, item_key
 
 MAX_FILES = 100_000
 MAX_BYTES = 64 << 30
@@ -31,14 +31,23 @@ def unpack(path: Path, folder: Path) -> None:
     or clashes with another, a link, an encrypted file, and more files, bytes or compression than `MAX_FILES`,
     `MAX_BYTES` and `MAX_RATIO` are refused. Raises InputError naming archive and member, also for a lack of disk.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path}: cannot be read as a zip: {error}") from error
-    with archive:
+    with _opened(path) as archive:
         absent = [member for member in checked_members(archive, path) if not _is_there(folder, member)]
         check_free(folder, sum(member.file_size for member in absent), f"unpacking {path.name}")
         _extract(archive, absent, folder, path)
+
+
+def contents_key(path: Path) -> str:
+    """A key of the names, sizes and checksums in a zip. Raises InputError for another kind of file."""
+    with _opened(path) as archive:
+        return item_key(members=[[m.orig_filename, m.file_size, m.CRC] for m in archive.infolist()])
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: cannot be read as a zip: {error}") from error
 
 
 def checked_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:

@@ -35,6 +35,12 @@ class Annotation:
     used: bool = True
 
 
+def clip_key(number: int, video: str) -> str:
+    """`<row number>-<video id>`; a subfolder's slash becomes an underscore."""
+    folder, _, name = video.rpartition("/")
+    return f"{number}-{folder}/{Path(name).stem}".replace("-/", "-").replace("/", "_")
+
+
 def read_annotations(path: Path, seconds: int) -> list[Annotation]:
     """Rows of an AVE file, a TSV, or a folder that holds `Annotations.txt`; split '' where none is given.
 
