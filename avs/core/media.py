@@ -295,6 +295,37 @@ def _timed(frame: Frame, pts: int, time_base: Fraction) -> Frame:
     return frame
 
 
+def cut_media(source: Path, path: Path, start: float, end: float) -> float:
+    """Copy `start` to `end` seconds of a file's picture and sound, as they are coded, to a Matroska file.
+
+    Returns where in the source the copy begins: at a key frame early enough for a run-up to `start`. Times count from the container's start. Raises MediaError where there is nothing to copy.
+    """
+    with _opened(source) as container, atomic(path) as file, av.open(file, "w", format="matroska") as out:
+        origin = max(container.start_time or 0, 0) / av.time_base
+        copies: dict[Any, Any] = {stream: out.add_stream_from_template(stream) for stream in _streams(container)}
+        container.seek(round((origin + max(start - _RUN_UP, 0)) * av.time_base))
+        for packet in _packets_until(container, list(copies), origin + end):
+            packet.stream = copies[packet.stream]
+            out.mux(packet)
+    with _opened(path) as container:
+        return max(container.start_time or 0, 0) / av.time_base - origin
+
+
+def _packets_until(container: InputContainer, streams: list[Any], end: float) -> Iterator[av.Packet]:
+    """Packets from a key frame of the first stream on, until each stream has reached `end`; at least one."""
+    begun, running = False, set(streams)
+    for packet in container.demux(streams):
+        begun |= packet.is_keyframe and packet.stream is streams[0]
+        if begun and packet.dts is not None:
+            if packet.dts * packet.time_base > end:
+                running.discard(packet.stream)
+            if not running:
+                break
+            yield packet
+    if not begun:
+        raise MediaError("no key frame from which it could be cut")
+
+
 def jpeg(frame: np.ndarray) -> bytes:
     """RGB uint8 [H,W,3] as a JPEG of quality 95 without chroma subsampling."""
     buffer = io.BytesIO()
