@@ -298,7 +298,8 @@ def _timed(frame: Frame, pts: int, time_base: Fraction) -> Frame:
 def cut_media(source: Path, path: Path, start: float, end: float) -> float:
     """Copy `start` to `end` seconds of a file's picture and sound, as they are coded, to a Matroska file.
 
-    Returns where in the source the copy begins: at a key frame early enough for a run-up to `start`. Times count from the container's start. Raises MediaError where there is nothing to copy.
+    Returns where in the source the copy begins: at a key frame early enough for a run-up to `start`. Times count
+    from the container's start. Raises MediaError where there is nothing to copy.
     """
     with _opened(source) as container, atomic(path) as file, av.open(file, "w", format="matroska") as out:
         origin = max(container.start_time or 0, 0) / av.time_base

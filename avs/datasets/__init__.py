@@ -16,8 +16,9 @@ from avs.datasets.annotations import Annotation, clip_key
 from avs.datasets.ave import Ave, AveParams
 from avs.datasets.demo import Demo, DemoParams
 from avs.datasets.local import Local, LocalParams
+from avs.datasets.youtube import YouTube, YouTubeParams
 
-DatasetName = Literal["demo", "local", "ave", "manifest"]
+DatasetName = Literal["demo", "local", "manifest", "ave", "youtube"]
 TAGS = {"ave": "official", "youtube": "auto"}  # ends of the names of availability lists, where not the data set's own
 
 
@@ -27,8 +28,9 @@ class DataParams:
 
     demo: DemoParams
     local: LocalParams
-    ave: AveParams = field(default_factory=AveParams)
     manifest: LocalParams = field(default_factory=LocalParams)
+    ave: AveParams = field(default_factory=AveParams)
+    youtube: YouTubeParams = field(default_factory=YouTubeParams)
     max_failed_fraction: float = 0.05
 
     def __post_init__(self) -> None:
@@ -53,8 +55,9 @@ def open_dataset(name: DatasetName, data: DataParams) -> Dataset:
     datasets: dict[str, Dataset] = {
         "demo": Demo(data.demo),
         "local": Local("local", data.local),
-        "ave": Ave(data.ave),
         "manifest": Local("manifest", data.manifest),
+        "ave": Ave(data.ave),
+        "youtube": YouTube(data.youtube),
     }
     return datasets[name]
 
