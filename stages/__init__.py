@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from avs.core.errors import InputError
+from avs.core.execute import torch_device
 from avs.core.provenance import measured
 
 
 def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     """Run a stage once all of params.yaml is checked, print what it did, and record what it cost.
 
-    A mistake of the user's is told in one line.
+    A mistake of the user's is told in one line. Ctrl-C and SIGTERM stop it at once, which loses nothing finished.
     """
     from avs.config import load_config  # it imports every part of avs: not for the worker processes
 
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config()
+        torch_device(config.execution.devices)
         with measured(name) as cost:
             cost |= stage(config)
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        os._exit(130)  # threads may be deep in work that nobody waits for any more
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in cost.items() if isinstance(value, int)))

@@ -86,6 +86,12 @@ def methods() -> list[str]:
     return sorted(_BACKENDS)
 
 
+def published_weights() -> dict[str, str]:
+    """The source of the weights of each backend that has published ones."""
+    sources = {name: getattr(cls, "weights", None) for name, cls in _BACKENDS.items()}
+    return {name: source for name, source in sources.items() if source}
+
+
 def make_backend(method: str, **options: Any) -> Backend:
     """Make a backend once, for many batches; an option that is None means the backend's own default.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import joblib
 from tqdm import tqdm
 
 from avs.core.errors import InputError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Pool = TypeVar("Pool", bound=Executor)
 
 
 _UNFINISHED = object()  # None is what many functions return
@@ -41,9 +45,8 @@ class ExecutionParams:
             raise ValueError(f"workers ({self.workers}) must be >= 1, or auto")
 
     def num_workers(self) -> int:
-        if self.workers != "auto":
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """As many as asked for; `auto` is as many as the cores that this process may use, in a container too."""
+        return joblib.cpu_count() if self.workers == "auto" else self.workers
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,22 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise InputError(f"device ({name!r}) is not available here: use cpu or auto")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device ({name!r}) must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device ({name!r}) is not here: {_cuda_state()} (or use cpu or auto)")
     return device
+
+
+def _cuda_state() -> str:
+    """What there is of CUDA, and what to do about it."""
+    import torch
+
+    if torch.version.cuda is None:
+        return f"this PyTorch ({torch.__version__}) is built for CPUs only: install its CUDA build"
+    if not torch.cuda.is_available():
+        return "PyTorch sees no GPU: check nvidia-smi; a container must be started with --gpus all"
+    return f"PyTorch sees {torch.cuda.device_count()} GPU(s), counted from cuda:0"
 
 
 def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
@@ -84,20 +100,25 @@ def map_items(
     if workers <= 1 or execution.backend == "inline":
         return [_attempt(function, item) for item in progress(items, description)]
     results: list[Any] = [_UNFINISHED] * len(items)
-    with _pool(workers) as pool:
-        try:
-            futures = {pool.submit(_attempt, function, item): place for place, item in enumerate(items)}
-            for future in progress(as_completed(futures), description, total=len(items)):
-                results[futures[future]] = future.result()
-        except BrokenProcessPool:
-            pass  # one item killed its worker, and the pool with it
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with suppress(BrokenProcessPool), running(_pool(workers)) as pool:  # one item can kill its worker, and the pool
+        futures = {pool.submit(_attempt, function, item): place for place, item in enumerate(items)}
+        for future in progress(as_completed(futures), description, total=len(items)):
+            results[futures[future]] = future.result()
     unfinished = [place for place, result in enumerate(results) if result is _UNFINISHED]
     for place, result in zip(unfinished, _one_by_one(function, [items[p] for p in unfinished]), strict=True):
         results[place] = result
     return results
+
+
+@contextmanager
+def running(pool: Pool) -> Iterator[Pool]:
+    """Wait for the pool's work at the end, but not when an error or an interrupt has cut it short."""
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure]:
@@ -122,11 +143,12 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Failure
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
-def _die_with_parent() -> None:
-    """Workers of a killed stage would wait for ever for work."""
+def _start_worker() -> None:
+    """A worker leaves Ctrl-C to its parent and dies with it: those of a killed stage would wait for ever for work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()

@@ -57,7 +57,7 @@ def _environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "commit": _commit(),
+        "commit": _commit() or os.environ.get("AVS_REVISION"),
         "image": os.environ.get("AVS_IMAGE"),
         "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
     }

