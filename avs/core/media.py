@@ -70,6 +70,19 @@ def read_media(path: Path, num_seconds: int, *, start: float = 0) -> Media:
     return Media(frames, sound.samples, tuple(name for name, raised in flags.items() if raised))
 
 
+def read_sound(path: Path) -> np.ndarray:
+    """The sound of a whole file's whole seconds: int16 [S * 16000]. Raises MediaError where there is none."""
+    with _opened(path) as container:
+        stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+        if stream is None:
+            raise MediaError("no audio stream")
+        origin = max(container.start_time or 0, 0) / av.time_base
+        sound = _Sound((container.duration or 0) // av.time_base, origin)
+        _decode(container, {stream: sound})
+        sound.finish()
+    return sound.samples
+
+
 def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_Pictures, _Sound, bool]:
     with _opened(path) as container:
         origin = max(container.start_time or 0, 0) / av.time_base + start

@@ -15,10 +15,11 @@ from avs.core.store import sha256_file
 from avs.datasets.annotations import Annotation, clip_key
 from avs.datasets.ave import Ave, AveParams
 from avs.datasets.demo import Demo, DemoParams
+from avs.datasets.epic_sounds import EpicSounds, EpicSoundsParams
 from avs.datasets.local import Local, LocalParams
 from avs.datasets.youtube import YouTube, YouTubeParams
 
-DatasetName = Literal["demo", "local", "manifest", "ave", "youtube"]
+DatasetName = Literal["demo", "local", "manifest", "ave", "youtube", "epic_sounds"]
 TAGS = {"ave": "official", "youtube": "auto"}  # ends of the names of availability lists, where not the data set's own
 
 
@@ -31,6 +32,7 @@ class DataParams:
     manifest: LocalParams = field(default_factory=LocalParams)
     ave: AveParams = field(default_factory=AveParams)
     youtube: YouTubeParams = field(default_factory=YouTubeParams)
+    epic_sounds: EpicSoundsParams = field(default_factory=EpicSoundsParams)
     max_failed_fraction: float = 0.05
 
     def __post_init__(self) -> None:
@@ -58,6 +60,7 @@ def open_dataset(name: DatasetName, data: DataParams) -> Dataset:
         "manifest": Local("manifest", data.manifest),
         "ave": Ave(data.ave),
         "youtube": YouTube(data.youtube),
+        "epic_sounds": EpicSounds(data.epic_sounds),
     }
     return datasets[name]
 
