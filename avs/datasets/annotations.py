@@ -50,7 +50,8 @@ def read_annotations(path: Path, seconds: int) -> list[Annotation]:
     lines = _lines(path)
     rows = _tsv(path, lines, seconds) if path.suffix == ".tsv" else _ave(path, lines, seconds)
     if not rows:
-        raise InputError(f"{path}: no annotation row (one a line: {AVE_HEADER})")
+        form = f"columns {', '.join(TSV_COLUMNS)}" if path.suffix == ".tsv" else f"one a line: {AVE_HEADER}"
+        raise InputError(f"{path}: no annotation row ({form})")
     return rows
 
 
