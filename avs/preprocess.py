@@ -44,7 +44,7 @@ def preprocess(
     """
     store = ItemStore("media")
     store.sweep()
-    keys = [_key(clip) for clip in clips]
+    keys = [media_key(clip) for clip in clips]
     missing = store.missing(keys)
     jobs = [(keys[place], clips[place]) for place in missing]
     results = map_items(partial(_decode, folder, store), jobs, execution, "preprocess")
@@ -54,6 +54,12 @@ def preprocess(
     rows = _write_shards(usable, store, out)
     write_table(out / "index.tsv", rows, MediaClip)
     return rows, failed, len(jobs) - len({key for key, _ in jobs if key in reasons})
+
+
+def media_key(clip: Clip) -> str:
+    """The key of a clip's decoded frames and sound in the store `media`."""
+    place = {"start": clip.clip_start} if clip.clip_start else {}
+    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds, **place)
 
 
 class MediaShards:
@@ -92,11 +98,6 @@ class MediaShards:
 
 def _frame_names(seconds: int) -> list[str]:
     return [f"frames/{t}.jpg" for t in range(seconds)]
-
-
-def _key(clip: Clip) -> str:
-    offset = {"start": clip.clip_start} if clip.clip_start else {}
-    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds, **offset)
 
 
 def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:

@@ -112,8 +112,8 @@ def test_an_order_file_leads_nowhere_else(tmp_path: Path) -> None:
         ("Annotations.txt", AVE_HEADER, r"no annotation row \(one a line: Category&"),
         ("rows.tsv", "video\tlabel\tstart\tend", r"no annotation row \(columns video, label, start, end\)"),
         ("rows.tsv", "video\tlabel\nx\ty", "no column start, end"),
-        ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\t-1", r"clip_start \('-1'\) must be"),
-        ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\tinf", r"clip_start \('inf'\) must be"),
+        ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\t-1", r"clip_start \(-1\) must be"),
+        ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\tinf", r"clip_start \(inf\) must be"),
         ("rows.tsv", "video\tlabel\tstart\tend\tsplit\na\tb\t0\t1\tdev", "split \\('dev'\\) must be one of"),
     ],
 )

@@ -42,7 +42,7 @@ def archive(path: Path) -> Path:
 
 
 def installed(p: AveParams) -> list[Clip]:
-    return install(open_dataset("ave", DataParams(DemoParams(), LocalParams(), p)), INLINE)[0]
+    return install(open_dataset("ave", DataParams(DemoParams(), LocalParams(), ave=p)), INLINE)[0]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -179,7 +179,7 @@ def test_the_clip_table_of_ave(tmp_path: Path) -> None:
     rows = Ave(p).annotations()
     for row in rows[1:]:
         (tmp_path / "ave/AVE" / row.video).write_text(row.video)
-    clips, failed = install(open_dataset("ave", DataParams(DemoParams(), LocalParams(), p)), INLINE)
+    clips, failed = install(open_dataset("ave", DataParams(DemoParams(), LocalParams(), ave=p)), INLINE)
     assert [row.key for row in failed] == ["0-RUhOCu3LNXM"]
     assert len(clips) == 4142
     assert len({clip.key for clip in clips}) == 4142

@@ -160,7 +160,7 @@ def audio_block(samples: np.ndarray, pts: int, rate: int) -> av.AudioFrame:
 
 
 def test_stereo_is_mixed_resampled_and_gaps_are_silent() -> None:
-    sound = media._Sound(3, origin=1.0)
+    sound = media.Sound(3, origin=1.0)
     left = np.full((1, 2 * 48000), 0, np.int16)
     left[0, ::2] = 8000
     for start in (1.0, 3.0):  # a second of sound, a second of nothing, a second of sound
@@ -173,7 +173,7 @@ def test_stereo_is_mixed_resampled_and_gaps_are_silent() -> None:
 
 
 def test_a_stream_may_change_its_rate() -> None:
-    sound = media._Sound(2, origin=0.0)
+    sound = media.Sound(2, origin=0.0)
     sound.add(audio_block(np.full((1, 2 * 8000), 5000, np.int16), 0, 8000))
     sound.add(audio_block(np.full((1, 2 * 48000), 5000, np.int16), 48000, 48000))
     sound.finish()
@@ -252,7 +252,7 @@ def test_a_late_start_gives_what_a_whole_reading_holds(long_video: Path, start: 
 def test_a_start_where_seeking_fails_is_still_found(long_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that seeks too far, as some without an index do."""
     expected = read_media(long_video, 4, start=7)
-    opened = media._opened
+    opened = media.opened
 
     class Overshoots:
         def __init__(self, container: object) -> None:
@@ -270,7 +270,7 @@ def test_a_start_where_seeking_fails_is_still_found(long_video: Path, monkeypatc
         def seek(self, offset: int) -> None:
             self._container.seek(19_000_000, backward=False)
 
-    monkeypatch.setattr(media, "_opened", lambda path: Overshoots(opened(path)))
+    monkeypatch.setattr(media, "opened", lambda path: Overshoots(opened(path)))
     found = read_media(long_video, 4, start=7)
     np.testing.assert_array_equal(found.frames, expected.frames)
     np.testing.assert_array_equal(found.audio, expected.audio)

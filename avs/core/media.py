@@ -72,22 +72,22 @@ def read_media(path: Path, num_seconds: int, *, start: float = 0) -> Media:
 
 def read_sound(path: Path) -> np.ndarray:
     """The sound of a whole file's whole seconds: int16 [S * 16000]. Raises MediaError where there is none."""
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
         if stream is None:
             raise MediaError("no audio stream")
         origin = max(container.start_time or 0, 0) / av.time_base
-        sound = _Sound((container.duration or 0) // av.time_base, origin)
+        sound = Sound((container.duration or 0) // av.time_base, origin)
         _decode(container, {stream: sound})
         sound.finish()
     return sound.samples
 
 
-def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_Pictures, _Sound, bool]:
-    with _opened(path) as container:
+def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_Pictures, Sound, bool]:
+    with opened(path) as container:
         origin = max(container.start_time or 0, 0) / av.time_base + start
-        pictures, sound = _Pictures(num_seconds, origin), _Sound(num_seconds, origin)
-        sinks: dict[Any, Any] = dict(zip(_streams(container), (pictures, sound), strict=False))
+        pictures, sound = _Pictures(num_seconds, origin), Sound(num_seconds, origin)
+        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
         if seek:
             with suppress(av.FFmpegError):  # then it is read from its beginning
                 container.seek(round((origin - _RUN_UP) * av.time_base))
@@ -96,7 +96,8 @@ def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_P
         return pictures, sound, damaged
 
 
-def _opened(path: Path) -> InputContainer:
+def opened(path: Path) -> InputContainer:
+    """The container of a media file. Raises MediaError where there is none in an allowed format."""
     if not path.is_file():
         raise MediaError("no such file" if not path.exists() else "not a regular file")
     if path.stat().st_size == 0:
@@ -109,7 +110,7 @@ def _opened(path: Path) -> InputContainer:
         raise MediaError(f"cannot be opened: {getattr(error, 'strerror', 'odd file name')}") from error
 
 
-def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+def streams_of(container: InputContainer) -> list[VideoStream | AudioStream]:
     """The streams to decode: a video and, where there is one, an audio stream."""
     video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
     if video is None:
@@ -197,7 +198,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
-class _Sound:
+class Sound:
     """Resamples to 16 kHz mono and lays the samples down at their presentation times."""
 
     def __init__(self, num_seconds: int, origin: float) -> None:
@@ -314,14 +315,14 @@ def cut_media(source: Path, path: Path, start: float, end: float) -> float:
     Returns where in the source the copy begins: at a key frame early enough for a run-up to `start`. Times count
     from the container's start. Raises MediaError where there is nothing to copy.
     """
-    with _opened(source) as container, atomic(path) as file, av.open(file, "w", format="matroska") as out:
+    with opened(source) as container, atomic(path) as file, av.open(file, "w", format="matroska") as out:
         origin = max(container.start_time or 0, 0) / av.time_base
-        copies: dict[Any, Any] = {stream: out.add_stream_from_template(stream) for stream in _streams(container)}
+        copies: dict[Any, Any] = {stream: out.add_stream_from_template(stream) for stream in streams_of(container)}
         container.seek(round((origin + max(start - _RUN_UP, 0)) * av.time_base))
         for packet in _packets_until(container, list(copies), origin + end):
             packet.stream = copies[packet.stream]
             out.mux(packet)
-    with _opened(path) as container:
+    with opened(path) as container:
         return max(container.start_time or 0, 0) / av.time_base - origin
 
 

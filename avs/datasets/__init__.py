@@ -49,8 +49,8 @@ class Dataset(Protocol):
     def prepare(self, execution: ExecutionParams) -> None:
         """Fetch or make the videos that are not there yet."""
 
-    def annotations(self) -> list[Annotation]:
-        """The rows in their file's order; known once `prepare` is done."""
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        """The rows in their file's order, known once `prepare` is done; without `check`, wrong ones too."""
 
 
 def open_dataset(name: DatasetName, data: DataParams) -> Dataset:

@@ -65,9 +65,9 @@ class Ave:
         if not self._given():
             _unpack_once(self._archive(), self._home(), self._p)
 
-    def annotations(self) -> list[Annotation]:
-        rows = read_annotations(Path(self._p.annotations) if self._p.annotations else self._root(), SECONDS)
-        if not all(row.split for row in rows):
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        rows = read_annotations(Path(self._p.annotations) if self._p.annotations else self._root(), SECONDS, check)
+        if check and not all(row.split for row in rows):
             raise InputError("AVE: no trainSet.txt or train_order.h5 beside Annotations.txt (set data.ave.annotations)")
         return limited(without_overlaps(rows) if self._p.drop_overlaps else rows, self._p.limit, self._p.seed)
 

@@ -176,7 +176,7 @@ class Demo:
             if isinstance(result, Failure):
                 raise InputError(f"{self.folder()}: a demo video cannot be made: {result.reason}")
 
-    def annotations(self) -> list[Annotation]:
+    def annotations(self, check: bool = True) -> list[Annotation]:
         numbered = enumerate(scripts(self._p))
         return [Annotation(self._path(s).name, s.label, *s.event, s.seconds, s.split, n) for n, s in numbered]
 

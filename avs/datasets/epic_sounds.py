@@ -79,7 +79,7 @@ class EpicSounds:
             raise InputError(f"data.epic_sounds.videos ({self.folder()}) holds none of {len(known)} videos. {TERMS}")
         print(f"epic_sounds: {len(known & there.keys())} of {len(known)} videos are there", file=sys.stderr)
 
-    def annotations(self) -> list[Annotation]:
+    def annotations(self, check: bool = True) -> list[Annotation]:
         """The windows of the videos that are there."""
         sounds, there = read_sounds(Path(self._p.annotations)), self.videos()
         ends = _ends(sounds)

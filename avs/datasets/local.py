@@ -43,6 +43,7 @@ class Local:
         if not self.folder().is_dir():
             raise InputError(f"data.{self._name}.videos ({self.folder()}) is not a folder")
 
-    def annotations(self) -> list[Annotation]:
-        rows = read_annotations(Path(self._p.annotations), self._p.seconds)
-        return with_hashed_splits(rows, self._p.val_fraction, self._p.test_fraction)
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        rows = read_annotations(Path(self._p.annotations), self._p.seconds, check)
+        some = {bool(row.split) for row in rows} == {True, False}
+        return rows if some and not check else with_hashed_splits(rows, self._p.val_fraction, self._p.test_fraction)

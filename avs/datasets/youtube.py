@@ -103,8 +103,8 @@ class YouTube:
     def folder(self) -> Path:
         return raw_root() / "youtube"
 
-    def annotations(self) -> list[Annotation]:
-        return [self._in_part(row) for row in self._rows()]
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        return [self._in_part(row) for row in self._rows(check)]
 
     def prepare(self, execution: ExecutionParams) -> None:
         parts = _parts(self._rows())
@@ -115,12 +115,12 @@ class YouTube:
         gone = [Gone(p.video, reason) for p in parts if (reason := self._record(p.video).get("gone"))]
         write_table(self.folder() / "gone.tsv", gone, Gone)
 
-    def _rows(self) -> list[Annotation]:
-        rows = read_annotations(Path(self._p.rows), self._p.seconds)
+    def _rows(self, check: bool = True) -> list[Annotation]:
+        rows = read_annotations(Path(self._p.rows), self._p.seconds, check)
         for row in rows:
             if not _ID.fullmatch(row.video):
                 raise InputError(f"{self._p.rows}, row {row.number}: video ({row.video!r}) must be a YouTube id")
-            if not row.split:
+            if check and not row.split:
                 raise InputError(f"{self._p.rows}, row {row.number}: needs a split")
         return limited(rows, self._p.limit, self._p.seed)
 
