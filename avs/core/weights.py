@@ -132,6 +132,14 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return _only_tensors(content, path)
 
 
+def load_all(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load a state dict that must fit exactly; InputError names what is missing, left over or of another shape."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"weights do not fit: {' '.join(str(error).split())}") from None
+
+
 def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avs.core.errors import InputError
-from avs.vision.network import Network, load_all
+from avs.core.weights import load_all
+from avs.vision.network import Network
 
 # (expansion, output channels, blocks, stride of the first, kernel): the published Lite0 table.
 _STAGES = (

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from avs.core.errors import InputError
 from avs.vision.flops import module_gflops
 
 
@@ -42,11 +41,3 @@ class Network(nn.Module):
         It divides ten, so that a clip of ten frames fills its batches.
         """
         raise NotImplementedError
-
-
-def load_all(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict that must fit exactly; InputError names what is missing, left over or of another shape."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"weights do not fit: {' '.join(str(error).split())}") from None

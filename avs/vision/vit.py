@@ -15,9 +15,9 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from avs.core.errors import InputError
-from avs.core.weights import load_tensors
-from avs.vision.network import Network, load_all
-from avs.vision.torchvision_shim import ensure_torchvision
+from avs.core.import_shims import ensure_torchvision
+from avs.core.weights import load_all, load_tensors
+from avs.vision.network import Network
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

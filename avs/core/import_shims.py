@@ -1,4 +1,4 @@
-"""Lets torchvision be imported beside a build of torch for which its compiled operators cannot load."""
+"""Lets libraries be imported beside a build of torch for which torchvision's or torchaudio's operators cannot load."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def ensure_torchvision() -> None:
             raise
         _declare()
         importlib.import_module("torchvision")
+
+
+def hide_broken_torchaudio() -> None:
+    """Call before importing models of transformers, which import torchaudio wherever it is installed.
+
+    Where its operators cannot load, transformers does as if it were absent; nothing here needs it.
+    """
+    try:
+        importlib.import_module("torchaudio")
+    except OSError:
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # find_spec() then says that there is none
+    except ImportError:
+        pass
 
 
 def _declare() -> None:

@@ -1,0 +1,87 @@
+"""From media shards to scores: what is kept, what is computed again, and that threads change nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avs.audio.eventness import Energy, EventnessParams, make_backend
+from avs.audio.panns import Cnn14, PannsTagger
+from avs.audio.scoring import score_clips
+from avs.core.clips import Clip, Failed, write_table
+from avs.core.execute import ExecutionParams
+from avs.core.store import sha256_file
+from avs.preprocess import MediaShards, preprocess
+
+
+@pytest.fixture
+def media(tiny_videos: Path, tmp_path: Path) -> Path:
+    """Shards of six clips of three seconds."""
+    clips = [
+        Clip(f"{i}-v{i}", "test", "tone", 1, 2, 3, path.name, sha256_file(path))
+        for i, path in enumerate(sorted(tiny_videos.iterdir()))
+    ]
+    preprocess(clips, tiny_videos, tmp_path / "media", ExecutionParams(backend="inline"))
+    write_table(tmp_path / "media/failures.tsv", [], Failed)
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PannsTagger, "_build", lambda self: Cnn14(width=16))
+
+
+def run(media: Path, workers: int = 1, **options: object) -> tuple[np.ndarray, dict[str, int]]:
+    out = media.parent / "out"
+    counts = score_clips(media, out, EventnessParams(**options), ExecutionParams(workers=workers))  # type: ignore[arg-type]
+    return np.load(out / "scores.npy"), counts
+
+
+def test_scores_are_the_backends(media: Path) -> None:
+    scores, counts = run(media, workers=3)
+    assert counts == {"clips": 6, "computed": 6}
+    shards = MediaShards(media)
+    expected = [make_backend("energy")(shards.waveform(clip)[None], num_seconds=3)[0] for clip in shards.clips]
+    np.testing.assert_array_equal(scores, expected)
+    meta = json.loads((media.parent / "out/meta.json").read_text())
+    assert meta["scale"] == {"unit": "nat", "std_threshold": 1.0}
+
+
+def test_interrupted_work_goes_on(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Energy._score
+    done: list[int] = []
+
+    def die_after_two(self: Energy, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return score(self, seconds, sample_rate)
+
+    monkeypatch.setattr(Energy, "_score", die_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        run(media)
+    monkeypatch.setattr(Energy, "_score", score)
+    assert run(media)[1] == {"clips": 6, "computed": 4}
+    assert run(media)[1] == {"clips": 6, "computed": 0}
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_options_are_part_of_the_key(media: Path) -> None:
+    options = {"method": "panns", "weights": "random"}
+    one, counts = run(media, workers=1, window=1.0, **options)
+    assert counts["computed"] == 6
+    assert run(media, window=1.0, **options)[1]["computed"] == 0
+    other, counts = run(media, window=2.0, **options)
+    assert counts["computed"] == 6
+    assert (one != other).any()
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_threads_change_nothing(media: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = {"method": "energy+panns", "weights": "random", "window": 1.0}
+    one, _ = run(media, workers=1, **options)
+    monkeypatch.setenv("AVS_STORE", str(tmp_path / "another"))
+    several, counts = run(media, workers=3, **options)
+    assert counts["computed"] == 6
+    np.testing.assert_array_equal(one, several)
