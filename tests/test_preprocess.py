@@ -124,7 +124,7 @@ def test_other_lengths_than_ten_seconds_are_scored(tiny_videos: Path, tmp_path: 
     clips, _ = install(open_dataset("manifest", data), INLINE)
     preprocess(clips, tiny_videos, tmp_path / "out", INLINE)
     write_table(tmp_path / "out/failures.tsv", [], Failed)
-    score_clips(tmp_path / "out", tmp_path / "scores", EventnessParams())
+    score_clips(tmp_path / "out", tmp_path / "scores", EventnessParams(), INLINE)
     scores = np.load(tmp_path / "scores/scores.npy")
     assert scores.shape == (1, 6)
     assert np.argsort(scores[0])[::-1][:2].tolist() == [5, 0]
