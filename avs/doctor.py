@@ -15,8 +15,7 @@ from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, read_media
 from avs.core.probe import Probe, probe
 from avs.core.store import sha256_file
-from avs.datasets import clip_key
-from avs.datasets.annotations import Annotation, faults
+from avs.datasets.annotations import Annotation, clip_key, faults
 
 Severity = Literal["stop", "lost", "warning", "note"]
 
@@ -101,81 +100,92 @@ class Diagnosis:
 def diagnose(
     rows: list[Annotation], folder: Path | None, execution: ExecutionParams, *, full: bool = False
 ) -> Diagnosis:
-    """Check annotation rows and, where a folder is given, look at their videos.
+    """Check the annotation rows in use and, where a folder is given, look at their videos.
 
     rows: read without checking them. full: decode every clip as preprocessing would, instead of its sound and
     key frames only.
     """
+    rows = [row for row in rows if row.used]
     found = list(_annotation_findings(rows))
     if folder is None:
         return Diagnosis(rows, _sorted(found, rows))
-    names = list(dict.fromkeys(row.video for row in rows if row.video))
-    length = {row.video: row.seconds for row in rows}
-    started = time.perf_counter()
-    looks = map_items(partial(_examine, folder, full), [(name, length[name]) for name in names], execution, "doctor")
-    spent = time.perf_counter() - started
-    results: dict[str, Look | Failure] = dict(zip(names, looks, strict=True))
+    starts: dict[str, set[float]] = defaultdict(set)
+    for row in rows:
+        starts[row.video].add(row.clip_start)
+    jobs = [(row.video, row.seconds, tuple(sorted(starts.pop(row.video)))) for row in rows if row.video in starts]
+    began = time.perf_counter()
+    looks = map_items(partial(_examine, folder, full), jobs, execution, "doctor")
+    spent = time.perf_counter() - began
+    results: dict[str, Look | Failure] = {job[0]: look for job, look in zip(jobs, looks, strict=True)}
     found += [
-        _finding(number, row, problem, detail)
-        for number, row in enumerate(rows)
+        _finding(row, problem, detail)
+        for row in rows
         if row.video
-        for problem, detail in _media_problems(results[row.video], row.seconds)
+        for problem, detail in _media_problems(results[row.video], row)
     ]
     found += _same_bytes(rows, {name: look.sha256 for name, look in results.items() if isinstance(look, Look)})
-    return Diagnosis(rows, _sorted(found, rows), len(names), spent / max(len(names), 1))
+    return Diagnosis(rows, _sorted(found, rows), len(jobs), spent / max(len(jobs), 1))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a look at one clip of a video gave: a probe, the reason why there is none, flags if it was decoded."""
+
+    probe: Probe | None = None
+    failure: str = ""
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a video gave: its digest, and its probe or the reason why there is none."""
+    """A video's digest, and its clips by their start."""
 
     sha256: str
-    probe: Probe | None = None
-    failure: str = ""
-    flags: tuple[str, ...] | None = None
+    parts: dict[float, Part]
 
 
-def _examine(folder: Path, full: bool, job: tuple[str, int]) -> Look:
-    name, seconds = job
+def _examine(folder: Path, full: bool, job: tuple[str, int, tuple[float, ...]]) -> Look:
+    name, seconds, starts = job
     path = locate(folder, name)
     if not path.exists():
         raise MediaError("no such file")
-    digest = sha256_file(path)
-    try:
-        found = probe(path, seconds)
-    except MediaError as error:
-        return Look(digest, failure=str(error))
-    if not full:
-        return Look(digest, found)
-    try:
-        return Look(digest, found, flags=read_media(path, seconds).flags)
-    except MediaError as error:
-        return Look(digest, found, failure=str(error))
+    return Look(sha256_file(path), {start: _look_at(path, seconds, start, full) for start in starts})
 
 
-def _media_problems(look: Look | Failure, seconds: int) -> Iterator[tuple[str, str]]:
+def _look_at(path: Path, seconds: int, start: float, full: bool) -> Part:
+    found = None
+    try:
+        found = probe(path, seconds, start=start)
+        return Part(found, flags=read_media(path, seconds, start=start).flags if full else ())
+    except MediaError as error:
+        return Part(found, failure=str(error))
+
+
+def _media_problems(look: Look | Failure, row: Annotation) -> Iterator[tuple[str, str]]:
     if isinstance(look, Failure):
         yield "missing" if look.reason == "no such file" else "unreadable", look.reason
-    elif look.probe is None:
-        yield "unreadable", look.failure
-    else:
-        yield from _picture_problems(look, look.probe, seconds)
-        yield from _sound_problems(look.probe, seconds)
+        return
+    part = look.parts[row.clip_start]
+    if part.probe is None:
+        yield "unreadable", part.failure
+        return
+    yield from _picture_problems(part, part.probe, row.seconds)
+    if len(look.parts) == 1 and not row.clip_start and part.probe.announced > row.seconds + _SLACK:
+        yield "long", f"{part.probe.announced:.2f} s, of which {row.seconds} s are used"
+    yield from _sound_problems(part.probe, row.seconds)
 
 
-def _picture_problems(look: Look, p: Probe, seconds: int) -> Iterator[tuple[str, str]]:
+def _picture_problems(part: Part, p: Probe, seconds: int) -> Iterator[tuple[str, str]]:
     ends = f"video ends at {p.end:.2f} s of {seconds} s"
-    lost = bool(look.failure) or p.end <= seconds - 1
+    lost = bool(part.failure) or p.end <= seconds - 1
     if lost:
         cut = p.end < min(p.announced, seconds) - _SLACK
-        reason = look.failure or ends
+        reason = part.failure or ends
         yield ("truncated", f"{reason}; its header says {p.announced:.2f} s") if cut else ("ends_early", reason)
-    elif p.damaged or "damaged" in (look.flags or ()):
+    elif p.damaged or "damaged" in part.flags:
         yield "damaged", "the decoder met errors"
     if not lost and p.end <= seconds - _SLACK:
         yield "short", ends
-    if max(p.end, p.announced) > seconds + _SLACK:
-        yield "long", f"{max(p.end, p.announced):.2f} s, of which {seconds} s are used"
     if p.variable_rate and not lost:
         yield "odd_rate", f"variable, {p.rate:.1f} frames a second on average"
     elif p.rate and not SLOW_RATE <= p.rate <= FAST_RATE:
@@ -203,17 +213,17 @@ def _annotation_findings(rows: Sequence[Annotation]) -> Iterator[Finding]:
     videos = _grouped(rows, lambda row: row.video)
     usual = _usual_spelling(row.label for row in rows)
     some_split = any(row.split for row in rows)
-    first: dict[Annotation, int] = {}
-    for number, row in enumerate(rows):
-        found = partial(_finding, number, row)
+    first: dict[Annotation, Annotation] = {}
+    for row in rows:
+        found = partial(_finding, row)
         yield from (found("bad_annotation", fault) for fault in faults(row))
         if row.start == row.end:
             yield found("no_event", f"start = end = {row.start:g}")
         if some_split and not row.split:
             yield found("no_split", "others have one")
-        earlier = first.setdefault(replace(row, split=""), number)
-        if earlier != number:
-            yield found("same_row", f"as {clip_key(earlier, row.video)}")
+        earlier = first.setdefault(replace(row, split="", number=0), row)
+        if earlier is not row:
+            yield found("same_row", f"as {clip_key(earlier.number, row.video)}")
         splits = sorted({rows[n].split for n in videos[row.video]} & set(SPLITS))
         if len(splits) > 1 and row.video:
             yield found("two_splits", f"its rows are in {' and '.join(splits)}")
@@ -237,14 +247,14 @@ def _same_bytes(rows: Sequence[Annotation], digests: Mapping[str, str]) -> Itera
     """Videos that are copies of another, and those that so come into two splits."""
     copies = _grouped([row for row in rows if row.video in digests], lambda row: digests[row.video])
     kept = [row for row in rows if row.video in digests]
-    for number, row in enumerate(rows):
+    for row in rows:
         if row.video not in digests:
             continue
         others = [kept[n] for n in copies[digests[row.video]] if kept[n].video != row.video]
         if others:
-            yield _finding(number, row, "same_bytes", f"as {others[0].video}")
+            yield _finding(row, "same_bytes", f"as {others[0].video}")
         if elsewhere := next((other for other in others if other.split != row.split), None):
-            yield _finding(number, row, "two_splits", f"its copy {elsewhere.video} is in {elsewhere.split}")
+            yield _finding(row, "two_splits", f"its copy {elsewhere.video} is in {elsewhere.split}")
 
 
 Item = TypeVar("Item")
@@ -258,9 +268,9 @@ def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, lis
     return groups
 
 
-def _finding(number: int, row: Annotation, problem: str, detail: str) -> Finding:
+def _finding(row: Annotation, problem: str, detail: str) -> Finding:
     known = PROBLEMS[problem]
-    return Finding(clip_key(number, row.video), row.video, problem, known.severity, detail, known.remedy)
+    return Finding(clip_key(row.number, row.video), row.video, problem, known.severity, detail, known.remedy)
 
 
 def _row_less(problem: str, detail: str) -> Finding:
@@ -269,6 +279,6 @@ def _row_less(problem: str, detail: str) -> Finding:
 
 def _sorted(found: Iterable[Finding], rows: Sequence[Annotation]) -> list[Finding]:
     """Worst first, then in the order of the rows."""
-    order = {clip_key(number, row.video): number for number, row in enumerate(rows)}
+    order = {clip_key(row.number, row.video): row.number for row in rows}
     rank = {name: number for number, name in enumerate(PROBLEMS)}
-    return sorted(found, key=lambda f: (rank[f.problem], order.get(f.key, len(order))))
+    return sorted(found, key=lambda f: (rank[f.problem], order.get(f.key, -1)))

@@ -48,11 +48,13 @@ _STUDY_BYTES = 4 + 4 + 8 + 8 + 4
 
 @dataclass(frozen=True)
 class Workload:
-    """What there is to do: rows with a clip each, the videos that they are of, those that are not here yet."""
+    """What there is to do: rows with a clip each, and how many videos, videos that are not here yet, distinct clips
+    of videos, and clips in the store already they come to."""
 
     rows: list[Annotation]
     videos: int
     absent: int
+    clips: int
     stored: int
 
     @property
@@ -64,10 +66,11 @@ def estimate(config: Config) -> list[StageCost]:
     """Predict every stage for the parameters in use. Raises InputError where its data set cannot be listed."""
     start, base = _start()
     dataset = open_dataset(config.dataset, config.data)
-    rows = dataset.annotations()
+    rows = [row for row in dataset.annotations() if row.used]
     names = list(dict.fromkeys(row.video for row in rows))
     there = [name for name in names if locate(dataset.folder(), name).is_file()]
-    work = Workload(rows, len(names), len(names) - len(there), _stored(rows))
+    clips = len({(row.video, row.clip_start) for row in rows})
+    work = Workload(rows, len(names), len(names) - len(there), clips, _stored(rows))
     with TemporaryDirectory(prefix="avs-estimate-") as folder, own_root(Path(folder)):
         sample = make_sample(config, dataset.folder(), there, work.seconds)
         stages = [
@@ -91,15 +94,15 @@ def _install(config: Config, work: Workload, sample: Sample) -> StageCost:
 
 def _preprocess(config: Config, work: Workload, sample: Sample) -> StageCost:
     pace = decoding_pace(sample, work.seconds, config.execution)
-    todo = max(0, work.videos - work.stored)
+    todo = max(0, work.clips - work.stored)
     size = statistics.mean(sum(map(len, [wav(one.audio), *map(jpeg, one.frames)])) for one in sample.media)
     note = f"{1000 * pace.each:.0f} ms a clip"
-    note += f"; {work.stored} of {work.videos} videos are in the store" if work.stored else ""
+    note += f"; {work.stored} of {work.clips} clips are in the store" if work.stored else ""
     return StageCost("preprocess@clips", pace.seconds(todo), int(size * (len(work.rows) + todo)), 0, note)
 
 
 def _stored(rows: list[Annotation]) -> int:
-    """How many videos are decoded already, where install has run for these rows."""
+    """How many clips are decoded already, where install has run for these rows."""
     try:
         clips = read_table(Path("data/install/clips/clips.tsv"), Clip)
     except InputError:

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -59,7 +59,8 @@ def preprocess(
 
 def media_key(clip: Clip) -> str:
     """The key of a clip's decoded frames and sound in the store `media`."""
-    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds)
+    place = {"start": clip.clip_start} if clip.clip_start else {}
+    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds, **place)
 
 
 class MediaShards:
@@ -122,9 +123,10 @@ def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     path = locate(folder, clip.video)
     if not path.is_file():
         raise MediaError("video is gone since install (run: dvc repro -f install@clips)")
-    if sha256_file(path) != clip.sha256:
+    state = path.stat()
+    if _digest(path, state.st_size, state.st_mtime_ns) != clip.sha256:
         raise MediaError("video has changed since install (run: dvc repro -f install@clips)")
-    media = read_media(path, clip.seconds)
+    media = read_media(path, clip.seconds, start=clip.clip_start)
     names = ["audio.wav", *_frame_names(clip.seconds), _FLAGS]
     contents = [wav(media.audio), *map(jpeg, media.frames), ",".join(media.flags).encode()]
     item = io.BytesIO()
@@ -132,6 +134,12 @@ def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
         for name, content in zip(names, contents, strict=True):
             _add(tar, name, content)
     store.save(key, item.getvalue())
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file in that state: many clips may come from one long video."""
+    return sha256_file(path)
 
 
 def _write_shards(usable: list[tuple[str, Clip]], store: ItemStore, out: Path) -> list[MediaClip]:

@@ -20,6 +20,7 @@ ROW = Annotation("v0.mp4", "Dog", 1, 2, 3, "train")
 
 
 def found(rows: list[Annotation], folder: Path | None = None, full: bool = False) -> set[tuple[str, str]]:
+    rows = [replace(row, number=number) for number, row in enumerate(rows)]
     return {(f.key, f.problem) for f in diagnose(rows, folder, INLINE, full=full).findings}
 
 
@@ -86,6 +87,22 @@ def test_files_are_looked_at(tiny_videos: Path) -> None:
         assert {(key, problem) for key, problem in found(rows, tiny_videos, full) if problem != "small"} == expected
 
 
+def test_clips_of_one_long_video_are_looked_at_each(tiny_videos: Path) -> None:
+    pictures = [np.full((160, 160, 3), 10 * t, np.uint8) for t in range(9)]
+    sound = np.zeros(9 * 16000, np.int16)
+    sound[5 * 16000 :: 2] = 9000
+    write_media(tiny_videos / "long.mp4", pictures, 1, sound)
+    rows = [replace(ROW, video="long.mp4", clip_start=start, number=n) for n, start in enumerate((0, 5, 8, 20))]
+    unused = replace(ROW, video="absent.mp4", number=9, used=False)
+    for full in (False, True):
+        findings = diagnose([*rows, unused], tiny_videos, INLINE, full=full).findings
+        assert {(f.key, f.problem) for f in findings if f.problem not in ("odd_rate", "no_audio")} == {
+            ("0-long", "silent"),
+            ("2-long", "ends_early"),
+            ("3-long", "ends_early"),
+        }
+
+
 def test_the_share_of_lost_rows_decides() -> None:
     def diagnosis(*problems: str) -> Diagnosis:
         findings = [Finding(f"{n}-v", "v", p, PROBLEMS[p].severity, "", "") for n, p in enumerate(problems)]
@@ -99,8 +116,8 @@ def test_the_share_of_lost_rows_decides() -> None:
 
 
 def test_findings_are_written_printed_and_drawn(tmp_path: Path) -> None:
-    many = [replace(ROW, video=f"{n}.mp4", start=1, end=1) for n in range(9)]
-    diagnosis = diagnose([*many, replace(ROW, video="x.mp4", label="[b]動画")], None, INLINE)
+    many = [replace(ROW, video=f"{n}.mp4", start=1, end=1, number=n) for n in range(9)]
+    diagnosis = diagnose([*many, replace(ROW, video="x.mp4", label="[b]動画", number=9)], None, INLINE)
     write_findings(tmp_path / "findings.tsv", diagnosis)
     assert read_table(tmp_path / "findings.tsv", Finding) == diagnosis.findings
     console = Console(record=True, width=140, file=(tmp_path / "screen").open("w"))

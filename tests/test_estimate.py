@@ -66,7 +66,7 @@ def test_what_is_in_the_store_costs_no_time(config: Config, tiny_videos: Path) -
     clips = install(open_dataset("local", config.data), config.execution)[0]
     write_table(Path("data/install/clips/clips.tsv"), clips, Clip)
     preprocess(clips[:2], tiny_videos, Path("media"), config.execution)
-    assert "2 of 6 videos are in the store" in costs(config)["preprocess@clips"].note
+    assert "2 of 6 clips are in the store" in costs(config)["preprocess@clips"].note
     preprocess(clips, tiny_videos, Path("media"), config.execution)
     assert costs(config)["preprocess@clips"].seconds == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avs.core.media import MediaError, Sound, opened, streams_of
+from avs.core.media import RUN_UP, MediaError, Sound, opened, streams_of
 
 _ODD_GAP = 0.5  # a gap between frames this share longer or shorter than the usual one is irregular
 _ODD_GAPS = 0.05  # so many irregular gaps make a rate variable
@@ -20,7 +21,7 @@ _REORDERED = 1.0  # seconds by which packets may come before their time
 
 @dataclass(frozen=True)
 class Probe:
-    """What the first seconds of a file are like; times in seconds from the container's start.
+    """What some seconds of a file are like; times count from their start.
 
     announced: where the video ends by the header, 0 if it does not say; end: where the pictures end that are
     there, at most a second after those looked at; width, height: in pixels, upright; rotation: degrees to turn
@@ -40,8 +41,8 @@ class Probe:
     damaged: bool
 
 
-def probe(path: Path, num_seconds: int) -> Probe:
-    """Look at the first `num_seconds` of a file, decoding all of the sound but only the key frames.
+def probe(path: Path, num_seconds: int, *, start: float = 0) -> Probe:
+    """Look at `num_seconds` of a file, from `start` seconds on, decoding all of the sound but only the key frames.
 
     Raises MediaError where no use can be made of the file.
     """
@@ -49,7 +50,10 @@ def probe(path: Path, num_seconds: int) -> Probe:
         video, *audio = streams_of(container)
         assert isinstance(video, VideoStream)
         video.codec_context.skip_frame = "NONKEY"
-        origin = max(container.start_time or 0, 0) / av.time_base
+        origin = max(container.start_time or 0, 0) / av.time_base + start
+        if start > RUN_UP:
+            with suppress(av.FFmpegError):  # then it is read from its beginning
+                container.seek(round((origin - RUN_UP) * av.time_base))
         pictures, sound = _Stamps(num_seconds, origin), Sound(num_seconds, origin)
         starts, damaged = _look(container, dict(zip([video, *audio], (pictures, sound), strict=False)))
         sound.finish()
@@ -60,7 +64,7 @@ def probe(path: Path, num_seconds: int) -> Probe:
         width, height = size[::-1] if turned else size
         rate, variable = pictures.rate()
         return Probe(
-            announced=(container.duration or 0) / av.time_base,
+            announced=max((container.duration or 0) / av.time_base - start, 0),
             end=pictures.end,
             width=width,
             height=height,
