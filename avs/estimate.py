@@ -66,13 +66,14 @@ def estimate(config: Config) -> list[StageCost]:
     """Predict every stage for the parameters in use. Raises InputError where its data set cannot be listed."""
     start, base = _start()
     dataset = open_dataset(config.dataset, config.data)
+    folder = dataset.folder()
     rows = [row for row in dataset.annotations() if row.used]
     names = list(dict.fromkeys(row.video for row in rows))
-    there = [name for name in names if locate(dataset.folder(), name).is_file()]
+    there = [name for name in names if locate(folder, name).is_file()]
     clips = len({(row.video, row.clip_start) for row in rows})
     work = Workload(rows, len(names), len(names) - len(there), clips, _stored(rows))
-    with TemporaryDirectory(prefix="avs-estimate-") as folder, own_root(Path(folder)):
-        sample = make_sample(config, dataset.folder(), there, work.seconds)
+    with TemporaryDirectory(prefix="avs-estimate-") as place, own_root(Path(place)):
+        sample = make_sample(config, folder, there, work.seconds)
         stages = [
             _install(config, work, sample),
             _preprocess(config, work, sample),

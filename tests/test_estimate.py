@@ -79,6 +79,18 @@ def test_videos_that_are_absent_are_stood_in_for(config: Config, tiny_videos: Pa
 
 
 @pytest.mark.usefixtures("quick")
+def test_demo_videos_are_made_for_it_or_taken(config: Config) -> None:
+    demo = replace(config.data.demo, train=2, val=1, test=1, seconds=8)
+    config = replace(config, dataset="demo", data=replace(config.data, demo=demo))
+    before = costs(config)["install@clips"]
+    assert before.disk > 0
+    open_dataset("demo", config.data).prepare(config.execution)
+    after = costs(config)["install@clips"]
+    assert after.disk == 0
+    assert after.seconds < before.seconds
+
+
+@pytest.mark.usefixtures("quick")
 def test_unreadable_samples_are_named(config: Config, tiny_videos: Path) -> None:
     for path in tiny_videos.glob("*.mp4"):
         path.write_bytes(b"no video")

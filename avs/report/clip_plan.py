@@ -21,6 +21,7 @@ from avs.sampling.plans import plan_resolutions
 from avs.sampling.tokens import BudgetParams, tokens
 
 MAX_SECONDS = 60
+_A_LINE = 15  # seconds drawn beside each other
 _ACCENT = "#dc2626"
 _SHADES = ("#bfdbfe", "#60a5fa", "#1d4ed8")  # low, base, high
 
@@ -99,14 +100,24 @@ def describe(plan: ClipPlan) -> str:
 
 def draw_plan(path: Path, plan: ClipPlan) -> None:
     """A PNG: the frames, each as large as it is seen; the scores with the anchors; the tokens of each second."""
-    count = len(plan.frames)
-    figure = Figure(figsize=(max(8.0, 1.3 * count + 1), 7.2), layout="constrained")
-    strip, curve, bars = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1.6, 1.6))
-    _draw_frames(strip, plan)
-    _draw_scores(curve, plan)
-    _draw_tokens(bars, plan)
+    width = min(len(plan.frames), _A_LINE)
+    starts = range(0, len(plan.frames), width)
+    figure = Figure(figsize=(max(6.5, 1.3 * width + 1), 7.0 * len(starts) + 0.2), layout="constrained")
+    lines = figure.subplots(3 * len(starts), 1, height_ratios=(1.5, 1.6, 1.6) * len(starts)).reshape(-1, 3)
+    for start, (strip, curve, bars) in zip(starts, lines, strict=True):
+        seconds = range(start, min(start + width, len(plan.frames)))
+        _draw_frames(strip, plan, seconds)
+        _draw_scores(curve, plan, seconds)
+        _draw_tokens(bars, plan, seconds)
+        for axes in (strip, curve, bars):
+            axes.set_xlim(start, start + width)
+    strip, curve, bars = lines[0]
+    uniform = plan.budget.clip_tokens(len(plan.frames))
+    strip.set_title("the frame of each second as it is seen, squashed to a square", fontsize=10)
+    curve.set_title(_anchor_text(plan), fontsize=10)
+    bars.set_title(f"{sum(plan.tokens)} tokens by this plan, {uniform} by uniform sampling (dashed)", fontsize=10)
     figure.suptitle(f"{plan.name}, eventness by {plan.method}", parse_math=False)
-    save_figure(path, figure, dpi=150 if count <= 20 else 80)
+    save_figure(path, figure, dpi=150 if len(starts) == 1 else 80)
 
 
 def _anchor_text(plan: ClipPlan) -> str:
@@ -119,43 +130,40 @@ def _anchor_text(plan: ClipPlan) -> str:
     return "no anchor: shifted out of the clip, so sampled uniformly" if found.fallback else "no anchor asked for"
 
 
-def _draw_frames(axes: Axes, plan: ClipPlan) -> None:
-    for second, (frame, resolution) in enumerate(zip(plan.frames, plan.resolutions, strict=True)):
+def _draw_frames(axes: Axes, plan: ClipPlan, seconds: range) -> None:
+    for second in seconds:
+        resolution = plan.resolutions[second]
         half = 0.48 * resolution / plan.budget.high_res
-        seen = Image.fromarray(frame).resize((resolution, resolution), Image.Resampling.BICUBIC)
+        seen = Image.fromarray(plan.frames[second]).resize((resolution, resolution), Image.Resampling.BICUBIC)
         axes.imshow(seen, extent=(second + 0.5 - half, second + 0.5 + half, 0, 2 * half), interpolation="antialiased")
         axes.text(second + 0.5, -0.03, f"{resolution} px", ha="center", va="top", fontsize=8)
-    axes.set(xlim=(0, len(plan.frames)), ylim=(-0.2, 1))
+    axes.set_ylim(-0.2, 1)
     axes.set_axis_off()
-    axes.set_title("the frame of each second as it is seen, squashed to a square", fontsize=10)
 
 
-def _draw_scores(axes: Axes, plan: ClipPlan) -> None:
+def _draw_scores(axes: Axes, plan: ClipPlan, seconds: range) -> None:
     scores = plan.proposal.scores
-    middles = np.arange(len(scores)) + 0.5
-    axes.stairs(scores, np.arange(len(scores) + 1), color="#334155", baseline=None, linewidth=1.5)
-    axes.plot(middles, scores, "o", color="#334155", markersize=4)
+    shown = [scores[second] for second in seconds]
+    axes.stairs(shown, [*seconds, seconds.stop], color="#334155", baseline=None, linewidth=1.5)
+    axes.plot(np.array(seconds) + 0.5, shown, "o", color="#334155", markersize=4)
     for rank, second in enumerate(plan.proposal.anchors, 1):
-        axes.axvspan(second, second + 1, color=_ACCENT, alpha=0.12, linewidth=0)
-        axes.plot(second + 0.5, scores[second], "v", color=_ACCENT, markersize=11)
-        axes.annotate(str(rank), (second + 0.5, scores[second]), (0, 9), textcoords="offset points", ha="center")
-    axes.margins(y=0.25)
-    axes.set_ylabel(f"eventness ({plan.scale.unit})")
-    axes.set_title(_anchor_text(plan), fontsize=10)
+        if second in seconds:
+            axes.axvspan(second, second + 1, color=_ACCENT, alpha=0.12, linewidth=0)
+            axes.plot(second + 0.5, scores[second], "v", color=_ACCENT, markersize=11)
+            axes.annotate(str(rank), (second + 0.5, scores[second]), (0, 9), textcoords="offset points", ha="center")
+    margin = 0.25 * (max(scores) - min(scores)) or 1.0
+    axes.set(ylabel=f"eventness ({plan.scale.unit})", ylim=(min(scores) - margin, max(scores) + margin))
+    axes.set_xticks(np.array(seconds) + 0.5, [""] * len(seconds))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_tokens(axes: Axes, plan: ClipPlan) -> None:
+def _draw_tokens(axes: Axes, plan: ClipPlan, seconds: range) -> None:
     budget = plan.budget
     shade = dict(zip(budget.resolutions, _SHADES, strict=True))
-    middles = np.arange(len(plan.tokens)) + 0.5
-    bars = axes.bar(middles, plan.tokens, 0.9, color=[shade[resolution] for resolution in plan.resolutions])
+    middles, heights = np.array(seconds) + 0.5, [plan.tokens[second] for second in seconds]
+    bars = axes.bar(middles, heights, 0.9, color=[shade[plan.resolutions[second]] for second in seconds])
     axes.bar_label(bars, fontsize=8, padding=2)
-    base = tokens(budget.base_res, budget.patch_size)
-    axes.axhline(base, color="#334155", linestyle="--", linewidth=1)
-    axes.set(ylabel="tokens", xlabel="second", xticks=middles, xlim=(0, len(middles)))
-    axes.set_xticklabels([str(second) for second in range(len(middles))])
-    axes.margins(y=0.15)
-    uniform = budget.clip_tokens(len(middles))
-    axes.set_title(f"{sum(plan.tokens)} tokens by this plan, {uniform} by uniform sampling (dashed)", fontsize=10)
+    axes.axhline(tokens(budget.base_res, budget.patch_size), color="#334155", linestyle="--", linewidth=1)
+    axes.set(ylabel="tokens", xlabel="second", ylim=(0, 1.15 * max(plan.tokens)))
+    axes.set_xticks(middles, [str(second) for second in seconds])
     axes.spines[["top", "right"]].set_visible(False)
