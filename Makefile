@@ -4,12 +4,12 @@ PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro test lint lock clean
+.PHONY: help repro test image check-image lint lock clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-.venv/.installed: requirements.lock
+.venv/.installed: requirements.lock cuda.lock
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	touch $@
@@ -21,13 +21,23 @@ repro: .venv/.installed ## Install the pins and rebuild every result
 test: repro ## Rebuild every result and run the tests
 	python -m pytest
 
+image: ## Build the container's image, avs:cpu (docs/containers.md)
+	AVS_REVISION=$$(git rev-parse HEAD) docker compose --file docker/compose.yaml build cpu
+
+check-image: .venv/.installed ## Build and prove the image, with an engine of its own where none runs
+	@if docker info >/dev/null 2>&1; then docker/check.sh; else docker/engine.sh docker/check.sh; fi; \
+	status=$$?; if [ $$status = 77 ]; then echo "SKIPPED: the container was not checked"; else exit $$status; fi
+
 lint: .venv/.installed ## Style and types
 	ruff check .
 	ruff format --check .
 	mypy
 
-lock: ## Write requirements.lock from what is installed
-	python -m pip freeze | sed -E 's/\+cpu$$//; s/^(ve-fairseq|torchaudio)==.*/& ; platform_machine == "x86_64" and sys_platform == "linux"/' > requirements.lock
+CUDA := ^(nvidia-|cuda-|triton=)
+
+lock: ## Write requirements.lock, and cuda.lock where PyTorch's CUDA build is installed, from .venv
+	{ echo "--constraint cuda.lock"; python -m pip freeze | grep -vE '$(CUDA)' | sed -E 's/\+(cpu|cu[0-9]+)$$//; s/^(ve-fairseq|torchaudio)==.*/& ; platform_machine == "x86_64" and sys_platform == "linux"/'; } > requirements.lock
+	if python -m pip freeze | grep -qE '$(CUDA)'; then { head -n 1 cuda.lock; python -m pip freeze | grep -E '$(CUDA)'; } > partial.lock && mv partial.lock cuda.lock; fi
 
 clean: ## Remove what can be rebuilt; the item store and DVC's cache stay
 	rm -rf data/install data/media data/eventness data/cache results/*/per_clip.jsonl

@@ -62,8 +62,9 @@ logged docker run --rm --network none --entrypoint sh "$image" -c '
 say "contents: no compiler, no secrets, no .git; user 1000"
 
 clone tested
-logged in_clone tested python -m pytest || fail "tests"
-say "tests inside, read-only root, no network, user $owner: $(tail -n 1 "$work/log")"
+AVS_IMAGE=$image AVS_USER=$owner logged docker compose --file "$work/tested/docker/compose.yaml" run --rm test ||
+    fail "tests"
+say "compose's service test: read-only root, no network, user $owner: $(tail -n 1 "$work/log")"
 
 clone run
 in_clone run sed -i -E "$tiny; s/^( +devices:) [^ ]+/\1 cuda/" params.yaml

@@ -24,10 +24,13 @@ unshare --mount mount -t tmpfs tmpfs /mnt 2>/dev/null || cannot "mounting is not
 command -v apt-get >/dev/null || cannot "its packages come with apt-get, which is missing"
 
 debian() { # RELEASE TARGET PACKAGES [OPTION …]: a small Debian system
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include="$3" "${@:4}" "$1" "$2"
+    mmdebstrap --quiet --variant=minbase --include="$3" "${@:4}" "$1" "$2" >"$kept/debian.log" 2>&1 ||
+        cannot "Debian's packages can't be had: $(tail -n 1 "$kept/debian.log")"
 }
 
 mkdir -p "$kept"
+exec 8>"$kept/lock"
+flock --timeout 1200 8 || cannot "another one has been running for 20 minutes"
 if ! command -v mmdebstrap >/dev/null; then
     { apt-get update && apt-get install --yes --no-install-recommends mmdebstrap; } >"$kept/apt.log" 2>&1 ||
         cannot "mmdebstrap can't be installed: $(tail -n 1 "$kept/apt.log")"
@@ -43,11 +46,14 @@ if [ ! -e "$root" ]; then
     debian trixie "$kept/partial" docker.io,docker-cli,docker-buildx,docker-compose,ca-certificates
     mv "$kept/partial" "$root"
 fi
-if [ ! -e "$kept/wheels" ]; then # the build of PyTorch that pip would take here
+torch=$(grep ^torch== "$kit/requirements.lock")
+wheels=$kept/$torch # the build of PyTorch that pip would take here
+if [ ! -e "$wheels" ]; then
     python=$kit/.venv/bin/python
     [ -x "$python" ] || python=python3
-    "$python" -m pip download --quiet --no-deps --dest "$kept/partial-wheels" "$(grep ^torch== "$kit/requirements.lock")"
-    mv "$kept/partial-wheels" "$kept/wheels"
+    "$python" -m pip download --quiet --no-deps --dest "$kept/partial-wheels" "$torch" >"$kept/pip.log" 2>&1 ||
+        cannot "PyTorch's wheel can't be had: $(tail -n 1 "$kept/pip.log")"
+    mv "$kept/partial-wheels" "$wheels"
 fi
 
 scratch=$(mktemp -d)
@@ -59,7 +65,7 @@ unshare --mount --pid --fork --kill-child --propagation private bash -euc '
     cp /etc/resolv.conf etc/resolv.conf
     mkdir -p old && pivot_root . old && umount -l /old
     exec dockerd --data-root /data --iptables=false --ip6tables=false --bridge=none --ip-forward=false
-' "$root" "$kit" "$kept/wheels" "$scratch" >"$kept/dockerd.log" 2>&1 &
+' "$root" "$kit" "$wheels" "$scratch" >"$kept/dockerd.log" 2>&1 &
 engine=$!
 trap 'pkill -P "$engine" || true; wait "$engine" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
@@ -80,5 +86,5 @@ docker image inspect avs-base >/dev/null 2>&1 || docker import \
     --change "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
     --change "ENV PIP_CERT=$certificates SSL_CERT_FILE=$certificates REQUESTS_CA_BUNDLE=$certificates" \
     - avs-base <"$kept/base.tar" >/dev/null
-export AVS_BUILD_FLAGS="--network host --build-arg BASE_IMAGE=avs-base --build-context wheels=$kept/wheels"
+export AVS_BUILD_FLAGS="--network host --build-arg BASE_IMAGE=avs-base --build-context wheels=$wheels"
 "$@"

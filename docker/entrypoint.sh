@@ -14,8 +14,15 @@ elif [ ! -w . ]; then
     echo "avs: user $(id -u):$(id -g) cannot write to $PWD, which belongs to $owner: add --user $owner" >&2
 fi
 
-if [ -w .dvc ] && [ ! -e .git ] && [ ! -e .dvc/config.local ]; then
-    printf '[core]\n    no_scm = true\n' > .dvc/config.local # a copy without Git's history
+if [ -w .dvc ]; then
+    # Git's history is not in a copy of the kit.
+    [ -e .git ] || [ -e .dvc/config.local ] || printf '[core]\n    no_scm = true\n' >.dvc/config.local
+    # DVC's lock names processes by numbers that mean nothing in another container: what a killed container left
+    # would block this one. Each container holds container.lock, so who gets it alone finds no other at work.
+    mkdir -p .dvc/tmp
+    exec 9>.dvc/tmp/container.lock
+    if flock --nonblock 9; then rm -f .dvc/tmp/rwlock; fi
+    flock --shared 9 || true # not on every network file system
 fi
 
 exec "$@"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avs.core.errors import InputError
-from avs.core.execute import torch_device
+from avs.core.execute import leave
 from avs.core.provenance import measured
 
 
@@ -25,12 +24,12 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config()
-        torch_device(config.execution.devices)
+        config.execution.check_devices()
         with measured(name) as cost:
             cost |= stage(config)
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
-        os._exit(130)  # threads may be deep in work that nobody waits for any more
+        leave(130)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in cost.items() if isinstance(value, int)))

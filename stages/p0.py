@@ -23,7 +23,7 @@ def main(config: Config) -> dict[str, int]:
         anchors=config.anchors,
         budget=config.budget,
         p=config.p0,
-        device=config.execution.devices,
+        device=config.execution.device_names()[0],
     )
     write_metrics(OUT / "metrics.json", result.metrics)
     write_metrics(Path("results/headline.json"), result.headline)

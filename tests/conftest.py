@@ -12,6 +12,7 @@ from avs.core.media import write_media
 def _own_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not request.node.get_closest_marker("weights"):
         monkeypatch.setenv("AVS_STORE", str(tmp_path / "store"))
+        monkeypatch.delenv("AVS_WEIGHTS", raising=False)
     monkeypatch.delenv("AVS_DATA_DIR", raising=False)
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from avs.core.clips import Failed, write_table
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.core.store import ItemStore
 from avs.datasets import DataParams, install, open_dataset
@@ -13,7 +15,7 @@ from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
 from avs.preprocess import MediaShards, preprocess
 from avs.vision.cache import CacheParams, cache_features
-from avs.vision.encoder import load_encoder
+from avs.vision.encoder import Encoder, load_encoder
 
 INLINE = ExecutionParams(backend="inline", workers=1, devices="cpu")
 RANDOM = CacheParams(weights="random")
@@ -74,3 +76,44 @@ def test_other_weights_or_numbers_are_never_reused(media: Path, tmp_path: Path) 
     vit = CacheParams(encoder="timm:vit_tiny_patch16_224", weights="random")
     assert cache_features(media, tmp_path / "c", (32,), vit, INLINE)["computed"] == 4
     assert stored() == 12
+
+
+def workers_of(monkeypatch: pytest.MonkeyPatch) -> set[Encoder]:
+    """The encoders that had something to do."""
+    used = set()
+    embed = Encoder.embed
+    monkeypatch.setattr(Encoder, "embed", lambda self, images: used.add(self) or embed(self, images))
+    return used
+
+
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [
+        ("cpu", ("cpu", "cpu")),
+        pytest.param(
+            "cuda:0",
+            ("cuda:0", "cuda:1"),
+            marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices"),
+        ),
+    ],
+)
+def test_several_devices_share_the_work_and_give_the_bytes_of_one(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, several: tuple[str, ...]
+) -> None:
+    used = workers_of(monkeypatch)
+    monkeypatch.setattr(Encoder, "batch_size", lambda self, resolution: 3)  # a clip a batch
+    counts = cache_features(media, tmp_path / "one", (32, 64), RANDOM, replace(INLINE, devices=one))
+    assert len(used) == 1
+    used.clear()
+    monkeypatch.setenv("AVS_STORE", str(tmp_path / "other"))
+    assert cache_features(media, tmp_path / "two", (32, 64), RANDOM, replace(INLINE, devices=several)) == counts
+    assert len(used) == 2
+    files = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_a_device_that_is_not_there_is_refused_by_name_before_work(media: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"device \('cuda:99'\) is not here"):
+        cache_features(media, tmp_path / "out", (32,), RANDOM, replace(INLINE, devices=("cpu", "cuda:99")))
+    assert not (tmp_path / "out").exists()
+    assert stored() == 0

@@ -44,6 +44,7 @@ def test_refuses() -> None:
         ("energy+loudness", {}, r"'loudness'\) must be one of"),
         ("energy+yamnet", {"window": 2.0}, "neither part has an option window"),
         ("ast+yamnet", {"weights": "file:x"}, "both parts of 'ast.yamnet' have weights"),
+        ("energy+audio_basic_lr", {}, "audio_basic_lr has to learn first"),
         ("energy+audiomae", {}, "audiomae has no weights here"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,10 +1,15 @@
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+from avs.core import execute
 from avs.core.errors import InputError
-from avs.core.execute import ExecutionParams, Failure, map_items
+from avs.core.execute import ExecutionParams, Failure, map_items, running, torch_device
+from avs.core.params import build
 
 
 def square(x: int) -> int:
@@ -50,6 +55,50 @@ def test_nothing_to_do_starts_nothing() -> None:
     assert map_items(die_on_two, [], ExecutionParams(workers=2), "die") == []
 
 
+def test_an_error_waits_for_no_work() -> None:
+    release = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    stuck, queued = pool.submit(release.wait), pool.submit(release.wait)
+    with pytest.raises(ZeroDivisionError), running(pool):
+        raise ZeroDivisionError
+    assert not stuck.done()
+    assert queued.cancelled()
+    release.set()
+
+
+def test_auto_workers_are_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    assert ExecutionParams().num_workers() == 3
+    assert ExecutionParams(workers=5).num_workers() == 5
+
+
+@pytest.mark.parametrize(
+    ("build", "advice"), [(None, "is built for CPUs only: install its CUDA build"), ("13.0", "with --gpus all")]
+)
+def test_a_missing_gpu_comes_with_the_way_out(build: str | None, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.version.cuda", build)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(InputError, match=rf"device \('cuda:1'\) is not here: .*{advice}"):
+        torch_device("cuda:1")
+
+
 def test_workers_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"workers \(0\) must be >= 1"):
         ExecutionParams(workers=0)
+
+
+def test_devices_are_one_or_a_list() -> None:
+    assert build(ExecutionParams, {"devices": "cuda:1"}, "params").device_names() == ["cuda:1"]
+    assert build(ExecutionParams, {"devices": ["cuda:0", "cuda:1"]}, "params").device_names() == ["cuda:0", "cuda:1"]
+    with pytest.raises(InputError, match=r"devices .* must be auto, a device or a list of devices"):
+        build(ExecutionParams, {"devices": []}, "params")
+
+
+def test_devices_must_be_here_and_of_one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ExecutionParams(devices=("cpu", "cpu")).check_devices()
+    with pytest.raises(InputError, match=r"device \('gpu0'\) must be auto, cpu, cuda or cuda:N"):
+        ExecutionParams(devices=("cpu", "gpu0")).check_devices()
+    monkeypatch.setattr(execute, "torch_device", torch.device)
+    with pytest.raises(InputError, match=r"execution.devices \(cpu, cuda:0\) must be of one kind"):
+        ExecutionParams(devices=("cpu", "cuda:0")).check_devices()

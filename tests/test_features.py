@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from golden_fill import pcm16, wave
 
-from avs.audio.features import basic_features, split_seconds
+from avs.audio.features import basic_features, fbank_features, log_mel, split_seconds
 from avs.core.errors import InputError
 
-CASES = json.loads((Path(__file__).parent / "golden" / "audio.json").read_text())
+GOLDEN = Path(__file__).parent / "golden"
+CASES = json.loads((GOLDEN / "audio.json").read_text())
+FBANK = json.loads((GOLDEN / "fbank.json").read_text())
 
 
 def golden_waveform(given: dict[str, Any]) -> np.ndarray:
@@ -45,10 +48,36 @@ def test_pure_tone() -> None:
     assert int(np.argmax(bands)) == 2
 
 
-def test_other_clips_change_nothing() -> None:
+@pytest.mark.parametrize("case", FBANK, ids=lambda c: c["id"])
+def test_log_mel_is_kaldis(case: dict[str, Any]) -> None:
+    """Numbers of kaldi-native-fbank 1.23, in float32 and rounded to four places; 40 bands, mirrored, no dither."""
+    rate = case["sample_rate"]
+    sound = wave(case["id"], (2 * rate,), scale=case["scale"])
+    if case["silent"]:
+        sound[slice(*case["silent"])] = 0
+    found = log_mel(sound, rate)
+    assert found.shape == (200, 40)
+    np.testing.assert_allclose(found[case["frames"]], case["log_mel"], rtol=0, atol=2e-4)
+
+
+def test_fbank_features_are_the_statistics_of_each_seconds_frames() -> None:
+    sound = wave("sound", (40000,))
+    frames = log_mel(np.append(sound, np.zeros(8000, dtype=np.float32)))
+    features = fbank_features(sound[None], num_seconds=3)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features[0, 1, :40], frames[100:200].mean(0), atol=1e-5)
+    np.testing.assert_allclose(features[0, 1, 40:], frames[100:200].std(0), atol=1e-5)
+    silence = fbank_features(np.zeros((1, 9)), num_seconds=1)
+    np.testing.assert_allclose(silence[0, 0, ::40], [np.log(2**-23), 0], atol=1e-6)
+    with pytest.raises(InputError, match=r"sample_rate \(11025\) must be a multiple of 100"):
+        fbank_features(sound[None], sample_rate=11025)
+
+
+@pytest.mark.parametrize("describe", [basic_features, fbank_features])
+def test_other_clips_change_nothing(describe: Callable[..., np.ndarray]) -> None:
     clips = np.stack([wave(f"clip{i}", (48000,)) for i in range(7)])
-    alone = np.concatenate([basic_features(clip[None], num_seconds=3) for clip in clips])
-    np.testing.assert_array_equal(basic_features(clips, num_seconds=3), alone)
+    alone = np.concatenate([describe(clip[None], num_seconds=3) for clip in clips])
+    np.testing.assert_array_equal(describe(clips, num_seconds=3), alone)
 
 
 def test_pads_cuts_and_takes_no_clips() -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from avs.localization.heads import StackedHeads
-from avs.localization.train import Inputs, P0Params, _batch, _fit, _order, standardized, train_and_predict
+from avs.localization.train import Inputs, P0Params, _batch, _fit, _order, train_and_predict
 
 ARMS, SEEDS, CLIPS, SECONDS, DIM, CLASSES = 3, 2, 12, 4, 5, 3
 
@@ -82,18 +82,6 @@ def test_a_separable_problem_is_learnt_and_foreground_is_never_background() -> N
     assert (best == targets[8:].numpy()).all()
     assert (foreground > 0).all()
     assert (foreground[..., targets[8:] > 0] == best[..., targets[8:] > 0]).all()
-
-
-def test_standardizing_uses_training_clips_only() -> None:
-    table = np.random.default_rng(0).normal(3, 2, (2, CLIPS, SECONDS, DIM)).astype(np.float32)
-    table[..., 0] = 7  # a constant feature stays finite
-    train = np.arange(6)
-    done = standardized(table, train)
-    np.testing.assert_allclose(done[:, train].mean((0, 1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(done[:, train, :, 1:].std((0, 1, 2)), 1, atol=1e-5)
-    shifted = table.copy()
-    shifted[:, 6:] += 100
-    np.testing.assert_array_equal(standardized(shifted, train)[:, train], done[:, train])
 
 
 @pytest.mark.parametrize(

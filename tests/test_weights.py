@@ -159,6 +159,15 @@ def test_default_folder_is_in_the_store(server: Server, tmp_path: Path, monkeypa
     assert weights.fetch(URL) == tmp_path / "weights" / DIGEST / "net.pt"
 
 
+def test_a_folder_of_the_site_is_only_read(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    there = weights.fetch(URL, folder=site)
+    monkeypatch.setenv("AVS_WEIGHTS", str(site))
+    assert weights.fetch(URL, folder=tmp_path / "own") == there
+    assert server.ranges == [None]
+    assert not (tmp_path / "own").exists()
+
+
 def test_resumes(server: Server, tmp_path: Path) -> None:
     server.cut = 1000
     with pytest.raises(InputError, match=r"1000 of 10240 bytes; run again to resume"):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from avs.audio.eventness import Backend, Scale
 from avs.core import weights as weight_files
 from avs.core.errors import InputError
-from avs.core.execute import one_thread, torch_device
+from avs.core.execute import exact_convolutions, one_thread, torch_device
 
 NUM_CLASSES = 527
 
@@ -145,6 +145,5 @@ def _steady(device: torch.device) -> Iterator[torch.device]:
         with one_thread(), torch.inference_mode():
             yield device
     else:
-        # the flags are global, and TF32 would round a float32 convolution to 10 bits
-        with _cuda_turn, torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        with _cuda_turn, torch.inference_mode(), exact_convolutions():
             yield device

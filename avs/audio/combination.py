@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avs.audio.eventness import Backend, Scale, make_backend, options_of
+from avs.audio.supervised import Supervised
 from avs.core.errors import InputError
 
 
@@ -45,8 +46,8 @@ class Combination(Backend):
 def combine(method: str, options: Mapping[str, Any]) -> Combination:
     """Make `NAME+NAME`, with each option handed to the part that has it, or to both.
 
-    Raises InputError for other than two different names, an option that neither has, and weights where both
-    parts have some: then both take their published ones.
+    Raises InputError for other than two different names, one that has to learn first, an option that neither has,
+    and weights where both parts have some: then both take their published ones.
     """
     names = method.split("+")
     if len(names) != 2 or names[0] == names[1]:
@@ -57,4 +58,7 @@ def combine(method: str, options: Mapping[str, Any]) -> Combination:
     if "weights" in options and all("weights" in own for own in known.values()):
         raise InputError(f"eventness.weights: both parts of {method!r} have weights, and take their published ones")
     chosen = {name: {key: options[key] for key in options if key in known[name]} for name in names}
-    return Combination({name: make_backend(name, **chosen[name]) for name in names})
+    parts = {name: make_backend(name, **chosen[name]) for name in names}
+    if learnt := [name for name, part in parts.items() if isinstance(part, Supervised)]:
+        raise InputError(f"eventness method ({method!r}): {learnt[0]} has to learn first, and stands alone")
+    return Combination(parts)

@@ -20,14 +20,25 @@ class EventnessParams:
 
     The options are those of `make_backend`: `weights` (null: the published ones, where it has any), and
     what the backends of avs.audio say of `window` and `reading`.
+
+    Those that learn from the training rows do so with `folds`-fold cross-fitting (1: training clips are scored by what
+    was learnt from them) on standardised features, for `epochs` (null: each method's published number, made for the 17
+    steps that an epoch of AVE has); 1, false and null are the published code's.
     """
 
     method: str = "energy"
     weights: str | None = None
     window: float | None = None
     reading: str | None = None
+    folds: int = 5
+    standardize: bool = True
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
+        if self.folds < 1:
+            raise ValueError(f"folds ({self.folds}) must be >= 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs ({self.epochs}) must be >= 1, or null")
         check_pinned(self.weights)
         self.backend()
 
@@ -146,7 +157,7 @@ def auto_std_threshold(method: str) -> float:
 
 def _registered() -> dict[str, type[Backend]]:
     """All backends. The modules that register them import this one, so they are imported on first use."""
-    from avs.audio import ast_tagger, audiomae, panns, silero, yamnet_tagger  # noqa: F401
+    from avs.audio import ast_tagger, audiomae, panns, silero, supervised, yamnet_tagger  # noqa: F401
 
     return _BACKENDS
 

@@ -1,4 +1,4 @@
-"""Ten plain features of each second of sound."""
+"""Features of each second of sound: ten plain ones, and the statistics of a log-mel filter bank."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 
+from avs.audio.mel import mel_triangles
 from avs.core.errors import InputError
 
-VERSION = 1  # raised whenever the features change, because they are kept per clip
+VERSION = 1  # raised whenever the basic features change, because they are kept per clip
+FBANK_VERSION = 1  # the same of the filter bank
 FLOOR = 1e-12
 NUM_FEATURES = 10
 _ROLLOFF = 0.85
 _BAND_EDGES_HZ = (250.0, 1000.0, 4000.0)
+_MEL_BANDS, _LOWEST_HZ = 40, 20.0
+_FRAMES_PER_SECOND, _WINDOW_SECONDS = 100, 0.025
+_PREEMPHASIS, _MEL_FLOOR = 0.97, 2.0**-23
 
 
 def split_seconds(waveforms: np.ndarray, *, sample_rate: int, num_seconds: int) -> np.ndarray:
@@ -84,3 +89,41 @@ def _spectral_features(seconds: np.ndarray, sample_rate: int) -> list[np.ndarray
     edges = [0, *np.searchsorted(hertz, _BAND_EDGES_HZ), len(hertz)]
     bands = [power[:, low:high].sum(axis=-1) for low, high in pairwise(edges)]
     return [centroid, rolloff, *(np.log(band + FLOOR) for band in bands)]
+
+
+def fbank_features(waveforms: np.ndarray, *, sample_rate: int = 16000, num_seconds: int = 10) -> np.ndarray:
+    """Mean, then standard deviation (of the population), of each of 40 log-mel bands in every second: [N,T,80] float32.
+
+    The bands are those of `log_mel`; a frame belongs to the second that its middle lies in. Errors: see
+    `split_seconds`, and InputError for a sample rate that is no multiple of 100. Source: the published AVS code.
+    """
+    seconds = split_seconds(waveforms, sample_rate=sample_rate, num_seconds=num_seconds)
+    features = np.empty((*seconds.shape[:2], 2 * _MEL_BANDS), dtype=np.float32)
+    for row, clip in zip(features, seconds, strict=True):
+        frames = log_mel(clip.ravel(), sample_rate).reshape(num_seconds, _FRAMES_PER_SECOND, _MEL_BANDS)
+        row[:] = np.concatenate([frames.mean(axis=1), frames.std(axis=1)], axis=-1)
+    return features
+
+
+def log_mel(sound: np.ndarray, sample_rate: int = 16000) -> np.ndarray:
+    """Kaldi's log filter bank of a sound [S] in [-1, 1], without dither and energy: [S / rate * 100, 40] float64.
+
+    Frame i is the 25 ms around (i + 1/2) * 10 ms, with the sound mirrored at both ends (`snip_edges=False`). Of each:
+    x - mean(x); y_n = x_n - 0.97 x_(n-1), with x_(-1) = x_0; times (1/2 - 1/2 cos(2 pi n / (W - 1)))^0.85; the power
+    spectrum over the next power of two; triangles linear in mel(f) = 1127 ln(1 + f / 700) from 20 Hz to Nyquist, whose
+    own bin is left out; ln of the sum, at least 2^-23. Kaldi itself scales samples to 16 bit: 20.79 more, but for the
+    floor. Raises InputError for a sample rate that is no multiple of 100.
+    """
+    if sample_rate % _FRAMES_PER_SECOND:
+        raise InputError(f"sample_rate ({sample_rate}) must be a multiple of {_FRAMES_PER_SECOND} for the filter bank")
+    window, shift = int(sample_rate * _WINDOW_SECONDS), sample_rate // _FRAMES_PER_SECOND
+    before = window // 2 - shift // 2
+    mirrored = np.pad(sound.astype(np.float64), (before, window), mode="symmetric")
+    frames = np.lib.stride_tricks.sliding_window_view(mirrored, window)[::shift][: len(sound) // shift]
+    frames = frames - frames.mean(axis=-1, keepdims=True)
+    frames = frames - _PREEMPHASIS * np.concatenate([frames[:, :1], frames[:, :-1]], axis=-1)
+    size = 1 << (window - 1).bit_length()
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(window) ** 0.85, size)[:, :-1]))
+    triangles = mel_triangles(sample_rate, size, _MEL_BANDS, _LOWEST_HZ, sample_rate / 2)[:-1]
+    # einsum, since a matrix product would let the number of threads change the last bits
+    return np.log(np.maximum(np.einsum("fk,km->fm", power, triangles), _MEL_FLOOR))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from avs.audio import features
 from avs.audio.eventness import EventnessParams
+from avs.audio.supervised import Supervised, plan_lessons
 from avs.core.clips import Clip, write_table
 from avs.core.execute import ExecutionParams, progress, running
 from avs.core.store import ItemStore, item_key, write_array, write_json
@@ -19,28 +21,51 @@ from avs.preprocess import MediaShards
 def score_clips(media: Path, out: Path, p: EventnessParams, execution: ExecutionParams) -> dict[str, int]:
     """Write `scores.npy` [N, T], `features.npy` [N, T, 10], `index.tsv` and `meta.json`.
 
-    Several threads score a clip each: networks compute in one thread, so that their number changes no bits.
+    Raises InputError, before any work, where a method has to learn from training clips that are too few.
     """
     shards = MediaShards(media)
-    backend = p.backend().on(execution.devices)
+    backend = p.backend().on(execution.device_names()[0])
     provenance = {"method": p.method} | backend.identity
-    keys = [item_key(**provenance, features=features.VERSION, media=clip.media) for clip in shards.clips]
-
-    def describe(position: int) -> np.ndarray:
-        waveform = shards.waveform(shards.clips[position])[None]
-        scores = backend(waveform, num_seconds=shards.num_seconds)
-        basic = features.basic_features(waveform, num_seconds=shards.num_seconds)
-        return np.concatenate([scores[..., None], basic], axis=-1)[0].astype(np.float32)
-
-    def compute(positions: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        with running(ThreadPoolExecutor(execution.num_workers())) as pool:
-            described = progress(pool.map(describe, positions), "eventness", len(positions))
-            yield from zip(positions, described, strict=True)
-
-    table, computed = ItemStore("eventness").pack(keys, compute)
-    write_array(out / "scores.npy", np.ascontiguousarray(table[..., 0]))
-    write_array(out / "features.npy", np.ascontiguousarray(table[..., 1:]))
+    workers = execution.num_workers()
+    if isinstance(backend, Supervised):
+        lessons = plan_lessons(shards.clips, p.folds)
+        own, basic, computed = _per_clip(shards, backend.describe, backend.description, workers)
+        known = own if own.shape[-1] else basic
+        scores = backend.learn(known, shards.clips, lessons, standardize=p.standardize, epochs=p.epochs)
+        provenance |= {"folds": p.folds, "standardize": p.standardize, "epochs": p.epochs or backend.recipe.epochs}
+    else:
+        own, basic, computed = _per_clip(
+            shards, lambda x, seconds: backend(x, num_seconds=seconds)[..., None], provenance, workers
+        )
+        scores = own[..., 0]
+    write_array(out / "scores.npy", np.ascontiguousarray(scores))
+    write_array(out / "features.npy", np.ascontiguousarray(basic))
     write_table(out / "index.tsv", shards.table(), Clip)
     scale = {"unit": backend.scale.unit, "std_threshold": backend.scale.std_threshold}
     write_json(out / "meta.json", provenance | {"scale": scale, "failed_clips": len(shards.failed)})
-    return {"clips": len(keys), "computed": computed}
+    return {"clips": len(shards.clips), "computed": computed}
+
+
+def _per_clip(
+    shards: MediaShards, describe: Callable[[np.ndarray, int], np.ndarray], provenance: dict[str, Any], workers: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """What `describe` says of each clip [N, T, C], the basic features [N, T, 10], and how many clips were computed.
+
+    Both are kept, as long as `provenance` and the clip are the same. Several threads describe a clip each: networks
+    compute in one thread, so that their number changes no bits.
+    """
+    keys = [item_key(**provenance, features=features.VERSION, media=clip.media) for clip in shards.clips]
+
+    def columns(position: int) -> np.ndarray:
+        waveform = shards.waveform(shards.clips[position])[None]
+        own = describe(waveform, shards.num_seconds)
+        basic = features.basic_features(waveform, num_seconds=shards.num_seconds)
+        return np.concatenate([own, basic], axis=-1)[0].astype(np.float32)
+
+    def compute(positions: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        with running(ThreadPoolExecutor(workers)) as pool:
+            described = progress(pool.map(columns, positions), "eventness", len(positions))
+            yield from zip(positions, described, strict=True)
+
+    table, computed = ItemStore("eventness").pack(keys, compute)
+    return table[..., : -features.NUM_FEATURES], table[..., -features.NUM_FEATURES :], computed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import joblib
 from tqdm import tqdm
@@ -38,15 +39,30 @@ class ExecutionParams:
 
     backend: Literal["process", "inline"] = "process"
     workers: int | Literal["auto"] = "auto"
-    devices: str = "auto"
+    devices: str | tuple[str, ...] = "auto"
 
     def __post_init__(self) -> None:
+        if not self.devices:
+            raise ValueError(f"devices ({self.devices!r}) must be auto, a device or a list of devices")
         if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"workers ({self.workers}) must be >= 1, or auto")
 
     def num_workers(self) -> int:
         """As many as asked for; `auto` is as many as the cores that this process may use, in a container too."""
         return joblib.cpu_count() if self.workers == "auto" else self.workers
+
+    def device_names(self) -> list[str]:
+        """The devices that feature caches are spread over, with one copy of the encoder each.
+
+        One may stand there twice: [cpu, cpu] is two copies and at least two workers. Other work takes the first.
+        """
+        return [self.devices] if isinstance(self.devices, str) else list(self.devices)
+
+    def check_devices(self) -> None:
+        """Raise InputError for a device that is not here, or for CPUs beside GPUs, whose numbers differ."""
+        kinds = {torch_device(name).type for name in self.device_names()}
+        if len(kinds) > 1:
+            raise InputError(f"execution.devices ({', '.join(self.device_names())}) must be of one kind, cpu or cuda")
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """cuDNN by deterministic kernels, and without TF32, which would round a float32 convolution to 10 bits.
+
+    The flags are the process's: threads that set and restore them by turns must all find them set already.
+    """
+    import torch
+
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
     """A bar with rate and ETA on a terminal, nothing elsewhere."""
     return tqdm(items, desc=description, total=total, disable=not sys.stderr.isatty(), smoothing=0.05)
@@ -132,6 +160,14 @@ def running(pool: Pool) -> Iterator[Pool]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now: its workers are killed, and its threads may be deep in work that nobody waits for."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure]:

@@ -11,8 +11,9 @@ import torch
 
 from avs.core.clips import Clip, class_names, read_table, targets
 from avs.core.errors import InputError
+from avs.core.stats import standardized
 from avs.localization.arms import ARMS, Proposal, check_budgets, plans, propose_all
-from avs.localization.train import Inputs, P0Params, standardized, train_and_predict
+from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
 

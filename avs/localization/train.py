@@ -76,13 +76,6 @@ class Inputs:
         return Inputs(features, mask, self.plan.to(device), self.targets.to(device), self.classes)
 
 
-def standardized(table: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """(x - mean) / std per last axis, by the statistics of the clips at positions `train` of axis -3."""
-    rows = table[..., train, :, :].reshape(-1, table.shape[-1]).astype(np.float64)
-    mean, std = rows.mean(0), rows.std(0)
-    return ((table - mean) / np.where(std > 1e-8, std, 1.0)).astype(np.float32)
-
-
 def train_and_predict(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray, p: P0Params, device: str) -> tuple:
     """Train on the clips at positions `train`, answer for those at `evaluate`.
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 import numpy as np
 import torch
 
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, progress, running
+from avs.core.execute import ExecutionParams, exact_convolutions, progress, running
 from avs.core.params import params
 from avs.core.store import ItemStore, item_key, write_array, write_json
 from avs.core.weights import check_pinned
@@ -40,11 +40,15 @@ def cache_features(
 ) -> dict[str, int]:
     """Write `res_<R>.npy` float32 [N, T, D] for each resolution, `index.tsv` and `meta.json`.
 
-    Features are found again only where media, encoder, weights, dtype and preprocessing are the same.
-    Counts clips and the (clip, resolution) items that were computed.
+    Features are found again only where media, encoder, weights, dtype and preprocessing are the same. They do not
+    depend on how many devices share the work, as long as those are equal. Raises InputError, before any work, for a
+    device that is not there. Counts clips and the (clip, resolution) items that were computed.
     """
     shards = MediaShards(media)
-    encoder = load_encoder(p.encoder, weights=p.weights, device=execution.devices, dtype=p.dtype)
+    execution.check_devices()
+    names = execution.device_names()
+    encoders = [load_encoder(p.encoder, weights=p.weights, device=name, dtype=p.dtype) for name in names]
+    encoder = encoders[0]
     provenance = {
         "encoder": encoder.name,
         "weights_sha256": encoder.weights_digest,
@@ -56,7 +60,7 @@ def cache_features(
     computed = 0
     for resolution in resolutions:
         keys = [item_key(**provenance, resolution=resolution, media=clip.media) for clip in shards.clips]
-        compute = partial(_encode, shards, encoder, resolution, workers=execution.num_workers())
+        compute = partial(_encode, shards, encoders, resolution, workers=execution.num_workers())
         features, made = store.pack(keys, compute)
         write_array(out / f"res_{resolution}.npy", features)
         computed += made
@@ -67,24 +71,33 @@ def cache_features(
 
 
 def _encode(
-    shards: MediaShards, encoder: Encoder, resolution: int, places: list[int], workers: int
+    shards: MediaShards, encoders: Sequence[Encoder], resolution: int, places: list[int], workers: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Features [T, D] of the clips at `places`: several threads read, resize and encode batches of clips.
+    """Features [T, D] of the clips at `places`: threads read and resize batches, and encode each where one is free.
 
-    On a CPU each thread computes by itself, which is faster than all on one batch and gives bits that do not
-    depend on their number. A GPU takes one batch at a time.
+    A GPU takes one batch at a time. On a CPU each thread computes by itself, which is faster than all on one batch
+    and gives bits that do not depend on their number. Threads, not processes, serve several GPUs too: decoding,
+    resizing and waiting for a GPU all release Python's lock, and one process holds one CUDA context a GPU and one
+    handle on the store.
     """
-    size = max(1, encoder.batch_size(resolution) // shards.num_seconds)
+    size = max(1, encoders[0].batch_size(resolution) // shards.num_seconds)
     batches = [places[i : i + size] for i in range(0, len(places), size)]
-    turn = threading.Lock() if encoder.device.type == "cuda" else nullcontext()
+    threads = max(workers, len(encoders))
+    free: SimpleQueue[Encoder] = SimpleQueue()
+    for encoder in encoders if encoders[0].device.type == "cuda" else islice(cycle(encoders), threads):
+        free.put(encoder)
 
     def encode(batch: list[int]) -> np.ndarray:
         frames = [frame for place in batch for frame in shards.frames(shards.clips[place])]
-        prepared = encoder.prepare(frames, resolution)
-        with turn:
+        prepared = encoders[0].prepare(frames, resolution)
+        encoder = free.get()
+        try:
             return encoder.embed(prepared).reshape(len(batch), shards.num_seconds, -1)
+        finally:
+            free.put(encoder)
 
-    with running(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))) as pool:
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    with exact_convolutions(), running(pool):
         features = pool.map(encode, batches)
         for batch, found in zip(batches, progress(features, f"cache {resolution} px", len(batches)), strict=True):
             yield from zip(batch, found, strict=True)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from avs.core import weights as weight_sources
 from avs.core.errors import InputError
-from avs.core.execute import torch_device
+from avs.core.execute import exact_convolutions, torch_device
 from avs.sampling.tokens import tokens
 from avs.vision.efficientnet import EfficientNetLite0
 from avs.vision.network import Network
@@ -96,8 +96,7 @@ class Encoder:
             raise InputError(f"images ({_kind(images)}) must be uint8 [B,3,R,R]: use prepare()")
         size = self.batch_size(images.shape[-1])
         features = torch.empty(len(images), self.dim, device=self.device)
-        # TF32 would round a float32 convolution to 10 bits on a GPU.
-        with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        with torch.inference_mode(), exact_convolutions():
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
                 features[start : start + size] = self._run(batch, size)[: len(batch)]

@@ -1,0 +1,77 @@
+"""How a stage begins and ends: wrong settings first, and a stop that is quick and quiet."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+# Waits for ever in a thread and in a worker, which is where stages spend their time.
+STUCK = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from avs.core.execute import ExecutionParams, map_items, running
+from stages import run
+
+
+def wait(_):
+    threading.Event().wait()
+
+
+def main(config):
+    with running(ThreadPoolExecutor(1)) as pool:
+        pool.submit(wait, None)
+        print("at work", flush=True)
+        map_items(wait, [1, 2], ExecutionParams(workers=2), "stuck")
+
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A folder with parameters and the stage `stuck.py`."""
+    shutil.copy2(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "stuck.py").write_text(STUCK)
+    return tmp_path
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    environment = {"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "", "AVS_STORE": str(folder / "store")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "stuck"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_at_once(stage: Path, number: signal.Signals) -> None:
+    with start(stage) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "stuck: stopped; the same command goes on from here\n"
+    assert not (stage / "results").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_missing_device_is_told_before_any_work(stage: Path) -> None:
+    params = stage / "params.yaml"
+    params.write_text(params.read_text().replace("devices: auto", "devices: cuda"))
+    with start(stage) as process:
+        printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (1, "")
+    assert said.startswith("stuck: error: device ('cuda') is not here: ")
