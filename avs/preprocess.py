@@ -10,7 +10,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -44,7 +44,7 @@ def preprocess(
     """
     store = ItemStore("media")
     store.sweep()
-    keys = [item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds) for clip in clips]
+    keys = [media_key(clip) for clip in clips]
     missing = store.missing(keys)
     jobs = [(keys[place], clips[place]) for place in missing]
     results = map_items(partial(_decode, folder, store), jobs, execution, "preprocess")
@@ -54,6 +54,12 @@ def preprocess(
     rows = _write_shards(usable, store, out)
     write_table(out / "index.tsv", rows, MediaClip)
     return rows, failed, len(jobs) - len({key for key, _ in jobs if key in reasons})
+
+
+def media_key(clip: Clip) -> str:
+    """The key of a clip's decoded frames and sound in the store `media`."""
+    place = {"start": clip.clip_start} if clip.clip_start else {}
+    return item_key(version=VERSION, video=clip.sha256, seconds=clip.seconds, **place)
 
 
 class MediaShards:
@@ -100,9 +106,10 @@ def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     path = locate(folder, clip.video)
     if not path.is_file():
         raise MediaError("video is gone since install (run: dvc repro -f install@clips)")
-    if sha256_file(path) != clip.sha256:
+    state = path.stat()
+    if _digest(path, state.st_size, state.st_mtime_ns) != clip.sha256:
         raise MediaError("video has changed since install (run: dvc repro -f install@clips)")
-    media = read_media(path, clip.seconds)
+    media = read_media(path, clip.seconds, start=clip.clip_start)
     names = ["audio.wav", *_frame_names(clip.seconds), _FLAGS]
     contents = [wav(media.audio), *map(jpeg, media.frames), ",".join(media.flags).encode()]
     item = io.BytesIO()
@@ -110,6 +117,12 @@ def _decode(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
         for name, content in zip(names, contents, strict=True):
             _add(tar, name, content)
     store.save(key, item.getvalue())
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file in that state: many clips may come from one long video."""
+    return sha256_file(path)
 
 
 def _write_shards(usable: list[tuple[str, Clip]], store: ItemStore, out: Path) -> list[MediaClip]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from avs import datasets
 from avs.core.clips import Clip, Failed, check_failures, write_table
+from avs.datasets import subsets
 from stages import run
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def main(config: Config) -> dict[str, int]:
     clips, failed = datasets.install(dataset, config.execution)
     write_table(OUT / "clips.tsv", clips, Clip)
     write_table(OUT / "failures.tsv", failed, Failed)
+    subsets.write_lists(OUT, dataset.annotations(), clips, datasets.TAGS.get(config.dataset, config.dataset))
     check_failures(failed, len(clips) + len(failed), config.data.max_failed_fraction)
     return {"clips": len(clips), "failed": len(failed)}
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_ave_rows_keep_commas_dashes_and_order(tmp_path: Path) -> None:
     path = ave(tmp_path, AVE_HEADER, "Bark, dog&-a b&good&2&4", "", "Cat&-a b&good&0&0")
     assert read_annotations(path, 10) == [
         Annotation("-a b.mp4", "Bark, dog", 2, 4, 10),
-        Annotation("-a b.mp4", "Cat", 0, 0, 10),
+        Annotation("-a b.mp4", "Cat", 0, 0, 10, number=1),
     ]
 
 
@@ -47,6 +48,57 @@ def test_a_tsv_may_name_its_splits(tmp_path: Path) -> None:
     assert read_annotations(path, 4) == [Annotation("sub/a.mkv", '"Dog"', 0.5, 3, 4, "val")]
 
 
+def test_a_tsv_may_say_where_in_its_video_a_clip_begins(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("video\tlabel\tstart\tend\tclip_start\na.mkv\tDog\t0\t3\t12.5\na.mkv\tDog\t0\t3\t\n")
+    assert [(row.number, row.clip_start) for row in read_annotations(path, 4)] == [(0, 12.5), (1, 0)]
+
+
+def orders(folder: Path, **numbers: object) -> Path:
+    import h5py
+
+    path = ave(folder, "Dog&x&good&0&9", "Cat&x&good&0&9", "Cow&y&good&0&9")
+    for split, order in numbers.items():
+        with h5py.File(folder / f"{split}_order.h5", "w") as file:
+            file["order"] = order
+    return path
+
+
+def test_splits_are_found_by_row_number(tmp_path: Path) -> None:
+    path = orders(tmp_path, train=[2, 0], test=[1])
+    assert [row.split for row in read_annotations(path, 10)] == ["train", "test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"train": [0, 1, 3]}, r"train_order\.h5: row 3 of 3 rows"),
+        ({"train": [0, 1, -1]}, r"row -1 of 3 rows"),
+        ({"train": [0, 1], "val": [1, 2]}, r"val_order\.h5: row 1 is also in train_order\.h5"),
+        ({"train": [0, 1]}, "line 3: in none of the split files"),
+        ({"train": [0.5]}, "has no list of row numbers"),
+        ({"train": [[0]]}, "has no list of row numbers"),
+    ],
+)
+def test_wrong_row_numbers_are_refused(tmp_path: Path, numbers: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_annotations(orders(tmp_path, **numbers), 10)
+
+
+def test_an_order_file_leads_nowhere_else(tmp_path: Path) -> None:
+    import h5py
+
+    path = orders(tmp_path, train=[0, 1, 2])
+    (tmp_path / "train_order.h5").rename(tmp_path / "secret.h5")
+    with h5py.File(tmp_path / "train_order.h5", "w") as file:
+        file["order"] = h5py.ExternalLink("secret.h5", "order")
+    with pytest.raises(InputError, match="has no list of row numbers"):
+        read_annotations(path, 10)
+    (tmp_path / "train_order.h5").write_bytes(b"no such format")
+    with pytest.raises(InputError, match="cannot be read as HDF5"):
+        read_annotations(path, 10)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -57,8 +109,11 @@ def test_a_tsv_may_name_its_splits(tmp_path: Path) -> None:
         ("Annotations.txt", "Dog&x&good&nan&3", "need 0 <= start"),
         ("Annotations.txt", "&x&good&1&3", "may not be empty"),
         ("Annotations.txt", "Background&x&good&1&3", "is what surrounds events"),
-        ("Annotations.txt", AVE_HEADER, "no annotation row"),
+        ("Annotations.txt", AVE_HEADER, r"no annotation row \(one a line: Category&"),
+        ("rows.tsv", "video\tlabel\tstart\tend", r"no annotation row \(columns video, label, start, end\)"),
         ("rows.tsv", "video\tlabel\nx\ty", "no column start, end"),
+        ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\t-1", r"clip_start \(-1\) must be"),
+        ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\tinf", r"clip_start \(inf\) must be"),
         ("rows.tsv", "video\tlabel\tstart\tend\tsplit\na\tb\t0\t1\tdev", "split \\('dev'\\) must be one of"),
     ],
 )
@@ -94,10 +149,21 @@ def test_hashed_splits_do_not_move_when_videos_are_added() -> None:
         with_hashed_splits(rows + chosen, 0, 0.9)
 
 
-@pytest.mark.skipif(not (SHARED / "ave").exists(), reason="AVE's annotations are not beside this checkout")
+needs_ave = pytest.mark.skipif(not (SHARED / "ave").exists(), reason="AVE's annotations are not beside this checkout")
+
+
+@needs_ave
 def test_the_published_files_of_ave_are_read_whole() -> None:
     rows = read_annotations(SHARED / "ave", 10)
     assert len(rows) == 4143
     assert len({row.video for row in rows}) == 4097
     assert [sum(row.split == s for row in rows) for s in ("train", "val", "test")] == [3339, 402, 402]
     assert len({row.label for row in rows}) == 28
+
+
+@needs_ave
+def test_both_published_forms_of_the_splits_say_the_same(tmp_path: Path) -> None:
+    for path in (SHARED / "ave").iterdir():
+        if not path.name.endswith("Set.txt"):
+            shutil.copy(path, tmp_path)
+    assert read_annotations(tmp_path, 10) == read_annotations(SHARED / "ave", 10)

@@ -9,7 +9,7 @@ from avs.audio import kaldi
 from avs.audio.audiomae import AudioMae
 from avs.audio.eventness import EventnessParams, make_backend
 from avs.core.errors import InputError
-from avs.core.import_shims import ensure_torchvision
+from avs.core.import_shims import mend_imports
 from avs.core.params import build
 from avs.core.weights import load_all
 
@@ -18,7 +18,7 @@ SMALL = {"dim": 24, "depth": 2, "heads": 3}
 
 def timm_vit(dim: int, depth: int, heads: int) -> torch.nn.Module:
     """What the port of the weights to timm is loaded into."""
-    ensure_torchvision()
+    mend_imports()
     from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(

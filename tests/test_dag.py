@@ -1,10 +1,14 @@
 """dvc.yaml against the code: each stage depends on the modules that it imports and the parameters that it reads."""
 
 import ast
+import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+
+from avs.datasets import DatasetName
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -80,12 +84,33 @@ def test_parameters_are_those_that_the_stage_reads(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_tracked_parameters_are_leaves(stage: str) -> None:
+    """But for the block of the chosen data set, all of which `install` reads, and none of another's."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for name in body(stage)["params"]:
-        value = params
-        for part in name.split("."):
-            value = value[part]
-        assert not isinstance(value, dict), name
+        if name != "data.${dataset}":
+            assert not isinstance(named(params, name), dict), name
+
+
+def named(tree: dict, name: str) -> object:
+    for part in name.split("."):
+        tree = tree[part]
+    return tree
+
+
+def test_each_data_set_has_a_block_of_leaves() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for dataset in get_args(DatasetName):
+        assert not any(isinstance(value, dict) for value in params["data"][dataset].values()), dataset
+
+
+def test_what_data_sets_are_read_from_is_there_in_a_clone() -> None:
+    """DVC refuses a dependency that is absent, and all data sets' are dependencies of `install`."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    names = [dep[2:-1] for dep in body("install")["deps"] if dep.startswith("${")]
+    assert len(names) >= 7
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for path in (str(named(params, name)) for name in names):
+        assert any(file == path or file.startswith(f"{path}/") for file in files), path
 
 
 @pytest.mark.parametrize("stage", STAGES)

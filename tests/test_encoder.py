@@ -98,9 +98,9 @@ def test_efficientnet_equals_timm_with_unfolded_batch_norms(resolution: int) -> 
 
 
 def load_timm_lite0() -> torch.nn.Module:
-    from avs.core.import_shims import ensure_torchvision
+    from avs.core.import_shims import mend_imports
 
-    ensure_torchvision()
+    mend_imports()
     import timm
 
     model = timm.create_model("tf_efficientnet_lite0", num_classes=0, global_pool="").eval()

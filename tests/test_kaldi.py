@@ -7,13 +7,12 @@ from golden_fill import wave
 
 from avs.audio import kaldi
 from avs.audio.mel import mel_triangles
-from avs.core.import_shims import ensure_torchvision, hide_broken_torchaudio
+from avs.core.import_shims import mend_imports
 
 
 def test_it_is_the_input_of_ast() -> None:
     """transformers has it from torchaudio where that loads, else from its own code: both to 1e-4 of values near 1."""
-    ensure_torchvision()
-    hide_broken_torchaudio()
+    mend_imports()
     from transformers import ASTFeatureExtractor
 
     sounds = np.stack([wave("a", (20000,), scale=0.5), wave("b", (20000,), scale=1e-3), np.zeros(20000)])

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from avs import preprocess as module
+from avs.audio.eventness import EventnessParams
+from avs.audio.scoring import score_clips
 from avs.core.clips import Clip, Failed, write_table
 from avs.core.execute import ExecutionParams
-from avs.core.media import jpeg, read_media, unjpeg
+from avs.core.media import jpeg, read_media, unjpeg, write_media
+from avs.core.store import sha256_file
 from avs.datasets import DataParams, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
@@ -91,3 +94,38 @@ def test_bad_clips_become_failure_rows(clips: list[Clip], tiny_videos: Path, tmp
         ("0-v0", "video has changed since install (run: dvc repro -f install@clips)"),
         ("2-v2", "video is gone since install (run: dvc repro -f install@clips)"),
     ]
+
+
+def test_a_clip_may_begin_anywhere_in_a_longer_video(
+    clips: list[Clip], tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = []
+    monkeypatch.setattr(module, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+    parts = [replace(clips[0], key=f"{t}-v0", seconds=2, clip_start=t / 2) for t in range(3)]
+    rows, failed, computed = preprocess(parts, tiny_videos, tmp_path / "out", INLINE)
+    assert (failed, computed) == ([], 3)
+    assert len(hashed) == 1
+    shards = shards_of(tmp_path / "out")
+    whole = read_media(tiny_videos / "v0.mp4", 3)
+    assert [row.clip_start for row in rows] == [0, 0.5, 1]
+    for clip in shards.clips:
+        first = int(clip.clip_start * 16000)
+        np.testing.assert_array_equal(shards.waveform(clip) * 32768, whole.audio[first : first + 32000])
+    np.testing.assert_array_equal(shards.frames(shards.clips[2])[0], unjpeg(jpeg(whole.frames[1])))
+    assert preprocess(parts[:1], tiny_videos, tmp_path / "out", INLINE)[2] == 0
+
+
+def test_other_lengths_than_ten_seconds_are_scored(tiny_videos: Path, tmp_path: Path) -> None:
+    (tiny_videos / "six.tsv").write_text("video\tlabel\tstart\tend\tclip_start\nsix.mp4\tDog\t1\t2\t2\n")
+    sound = np.repeat([1, 1, 9, 1, 1, 1, 1, 30], 16000) * 300 * np.sin(np.arange(8 * 16000))
+    write_media(tiny_videos / "six.mp4", [np.zeros((32, 32, 3), np.uint8)] * 16, 2, np.rint(sound).astype(np.int16))
+    manifest = LocalParams(str(tiny_videos), str(tiny_videos / "six.tsv"), seconds=6)
+    data = DataParams(DemoParams(), LocalParams(), manifest=manifest)
+    clips, _ = install(open_dataset("manifest", data), INLINE)
+    preprocess(clips, tiny_videos, tmp_path / "out", INLINE)
+    write_table(tmp_path / "out/failures.tsv", [], Failed)
+    score_clips(tmp_path / "out", tmp_path / "scores", EventnessParams(), INLINE)
+    scores = np.load(tmp_path / "scores/scores.npy")
+    assert scores.shape == (1, 6)
+    assert np.argsort(scores[0])[::-1][:2].tolist() == [5, 0]
+    assert np.load(tmp_path / "scores/features.npy").shape == (1, 6, 10)

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from avs.core.media import write_media
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -21,13 +24,28 @@ SMALL = {
     "p0.epochs": 2,
     "p0.resamples": 200,
     "cache.weights": "random",
+    "data.local.seconds": 6,
+    "data.local.annotations": "rows.tsv",
+    "data.local.videos": "mine",
 }
 
 pytestmark = [pytest.mark.dag, pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")]
 
 
+def own_videos(folder: Path) -> None:
+    """Eight videos of 6 s, and their rows."""
+    (folder / "mine").mkdir()
+    rows = ["video\tlabel\tstart\tend\tsplit"]
+    for number in range(8):
+        rng = np.random.default_rng(number)
+        sound = np.rint(rng.normal(0, 1, (6, 16000)) * rng.uniform(30, 3000, (6, 1))).astype(np.int16).reshape(-1)
+        write_media(folder / f"mine/{number}.mp4", rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8), 1, sound)
+        rows.append(f"{number}.mp4\t{'ab'[number % 2]}\t1\t4\t{'train' if number < 5 else 'test'}")
+    (folder / "rows.tsv").write_text("\n".join(rows))
+
+
 class Clone:
-    """A clone with small parameters; `run` runs a command in it and returns what it printed."""
+    """A clone with small parameters and videos of one's own; `run` runs a command in it and returns what it printed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,6 +58,7 @@ class Clone:
         self.run("git", "config", "user.email", "test@example.org")
         self.run("git", "config", "user.name", "test")
         self.set(**SMALL)
+        own_videos(folder)
         self.commit("start")
 
     def run(self, *command: str, ok: bool = True) -> str:
@@ -118,6 +137,21 @@ def test_k_reruns_the_two_last_stages_only(clone: Clone) -> None:
     back = clone.run("dvc", "exp", "run", "-S", "k=2")
     assert "Running stage" not in back
     clone.run("git", "checkout", "-q", ".")
+
+
+def test_another_data_set_and_back_computes_nothing(clone: Clone) -> None:
+    """Six-second clips of one's own go through all stages; then the demo is there again at once."""
+    before = (clone.folder / "results/p0/metrics.json").read_text()
+    assert len(clone.stages("dvc", "exp", "run", "-S", "dataset=local")) == 6
+    assert json.loads((clone.folder / "results/p0/metrics.json").read_text())["clips"] == 3
+    assert clone.stages("dvc", "exp", "run", "-S", "dataset=demo", "-S", "data.local.val_fraction=0.2") == []
+    assert (clone.folder / "results/p0/metrics.json").read_text() == before
+    # another data set's inputs have changed: the clip table is made again, and is the same
+    (clone.folder / "mine/new.mp4").write_bytes(b"new")
+    assert clone.stages("dvc", "repro") == ["install@clips"]
+    (clone.folder / "mine/new.mp4").unlink()
+    clone.run("git", "checkout", "-q", ".")
+    clone.run("dvc", "checkout", "-q")
 
 
 def test_mistakes_are_told_before_any_work(clone: Clone) -> None:

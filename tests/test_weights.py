@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avs.core import weights
+from avs.core import download, weights
 from avs.core.errors import InputError
 
 CONTENT = bytes(range(256)) * 40
@@ -68,7 +68,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             request.full_url = f"http://127.0.0.1:{running.server_port}/"
             return direct.open(request, timeout=timeout)
 
-    monkeypatch.setattr(weights, "_OPENER", Opener())
+    monkeypatch.setattr(download, "OPENER", Opener())
     yield running
     running.shutdown()
     running.server_close()
@@ -80,7 +80,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         def open(self, *_: Any, **__: Any) -> Any:
             raise OSError("network is unreachable")
 
-    monkeypatch.setattr(weights, "_OPENER", Opener())
+    monkeypatch.setattr(download, "OPENER", Opener())
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
 
@@ -195,7 +195,7 @@ def test_size_limit(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match=r"net.pt: larger than the limit of 5000 bytes"):
         weights.fetch(URL, folder=tmp_path)
     with pytest.raises(InputError, match="larger"):
-        list(weights._chunks(io.BytesIO(CONTENT), "unannounced"))
+        list(download.chunks(io.BytesIO(CONTENT), "unannounced", 5000))
 
 
 def test_says_what_the_server_answers(server: Server, tmp_path: Path) -> None:
@@ -247,14 +247,14 @@ def test_refuses_redirects(url: str, address: str, message: str, monkeypatch: py
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", (address, 0))])
     request = urllib.request.Request("https://models.test/")
     with pytest.raises(InputError, match=message):
-        weights._SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
+        download.SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
 
 
 def test_follows_redirects_to_public_https(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.215.14", 0))])
     request = urllib.request.Request("https://models.test/", headers={"Range": "bytes=5-"})
     url = "https://mirror.test/net.pt"
-    followed = weights._SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
+    followed = download.SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
     assert followed.full_url == url
     assert followed.get_header("Range") == "bytes=5-"
 

@@ -17,7 +17,7 @@ from avs.audio import kaldi
 from avs.audio.audioset import NUM_CLASSES, Tagger, require_rate
 from avs.audio.eventness import backend
 from avs.core.errors import InputError
-from avs.core.import_shims import ensure_torchvision, hide_broken_torchaudio
+from avs.core.import_shims import mend_imports
 from avs.core.weights import load_all, load_tensors
 
 WEIGHTS = (
@@ -79,8 +79,7 @@ class AstNetwork(nn.Module):
 
     def __init__(self, **sizes: int) -> None:
         super().__init__()
-        ensure_torchvision()
-        hide_broken_torchaudio()
+        mend_imports()
         from transformers import ASTConfig, ASTForAudioClassification
 
         settings: dict[str, Any] = {"num_labels": NUM_CLASSES, "max_length": _FRAMES, **sizes}

@@ -11,7 +11,7 @@ from avs.audio import kaldi
 from avs.audio.audioset import NUM_CLASSES, Tagger
 from avs.audio.eventness import backend
 from avs.core.errors import InputError
-from avs.core.import_shims import ensure_torchvision
+from avs.core.import_shims import mend_imports
 
 _ROWS, _COLUMNS = 64, 8  # patches of 16 x 16 along time and frequency
 _PATCH = 16
@@ -50,7 +50,7 @@ class AudioMae(nn.Module):
 
     def __init__(self, dim: int = 768, depth: int = 12, heads: int = 12) -> None:
         super().__init__()
-        ensure_torchvision()
+        mend_imports()
         from timm.layers import Mlp
         from timm.models.vision_transformer import Block
 

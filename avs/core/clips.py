@@ -24,7 +24,7 @@ class Clip:
 
     `seconds` is T; the event lies in [`start`, `end`) seconds; `video` is relative to the data set's folder and
     `sha256` that of its bytes; `media` is the digest of its decoded frames and sound; `flags` (comma-separated)
-    say what is unusual about them, for example `no_audio`.
+    say what is unusual about them, for example `no_audio`. The clip begins `clip_start` seconds into its video.
     """
 
     key: str
@@ -37,6 +37,7 @@ class Clip:
     sha256: str
     media: str = ""
     flags: str = ""
+    clip_start: float = 0
 
     def event(self) -> np.ndarray:
         """Bool [T]: segment [t, t+1) carries the label iff it overlaps [start, end)."""

@@ -11,12 +11,13 @@ _BOXES = "Tensor dets, Tensor scores, float iou_threshold"
 _declared: list[torch.library.Library] = []
 
 
-def ensure_torchvision() -> None:
-    """Call before importing timm or open_clip, which import torchvision.
+def mend_imports() -> None:
+    """Call before importing timm, open_clip or transformers, which import torchvision, torchaudio and each other.
 
     The registry's torchvision is a CUDA build: beside a CPU build of torch its operators are missing, and
     registering their shapes fails. Declaring the two schemas is enough for what needs no operator, such as the
-    image towers. Nothing is declared where the real operators load.
+    image towers. Nothing is declared where the real operators load. Where torchaudio's cannot load, transformers
+    does as if it were absent, if it is told before its own import; nothing here needs it.
     """
     try:
         importlib.import_module("torchvision")
@@ -25,13 +26,6 @@ def ensure_torchvision() -> None:
             raise
         _declare()
         importlib.import_module("torchvision")
-
-
-def hide_broken_torchaudio() -> None:
-    """Call before importing models of transformers, which import torchaudio wherever it is installed.
-
-    Where its operators cannot load, transformers does as if it were absent; nothing here needs it.
-    """
     try:
         importlib.import_module("torchaudio")
     except OSError:

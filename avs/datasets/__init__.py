@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -11,18 +12,27 @@ from avs.core.clips import Clip, Failed, locate
 from avs.core.execute import ExecutionParams, Failure
 from avs.core.params import params
 from avs.core.store import sha256_file
-from avs.datasets import demo, local
-from avs.datasets.annotations import Annotation
+from avs.datasets.annotations import Annotation, clip_key
+from avs.datasets.ave import Ave, AveParams
+from avs.datasets.demo import Demo, DemoParams
+from avs.datasets.epic_sounds import EpicSounds, EpicSoundsParams
+from avs.datasets.local import Local, LocalParams
+from avs.datasets.youtube import YouTube, YouTubeParams
 
-DatasetName = Literal["demo", "local"]
+DatasetName = Literal["demo", "local", "manifest", "ave", "youtube", "epic_sounds"]
+TAGS = {"ave": "official", "youtube": "auto"}  # ends of the names of availability lists, where not the data set's own
 
 
 @params
 class DataParams:
     """One block a data set; a stage fails when more than `max_failed_fraction` of its clips do."""
 
-    demo: demo.DemoParams
-    local: local.LocalParams
+    demo: DemoParams
+    local: LocalParams
+    manifest: LocalParams = field(default_factory=LocalParams)
+    ave: AveParams = field(default_factory=AveParams)
+    youtube: YouTubeParams = field(default_factory=YouTubeParams)
+    epic_sounds: EpicSoundsParams = field(default_factory=EpicSoundsParams)
     max_failed_fraction: float = 0.05
 
     def __post_init__(self) -> None:
@@ -31,7 +41,7 @@ class DataParams:
 
 
 class Dataset(Protocol):
-    """What a data set has to offer; `demo` and `local` are the modules of that name bound to their parameters."""
+    """What a data set has to offer; each is made of the block of its name in `data`."""
 
     def folder(self) -> Path:
         """Where the videos lie, or will lie once prepared."""
@@ -39,36 +49,42 @@ class Dataset(Protocol):
     def prepare(self, execution: ExecutionParams) -> None:
         """Fetch or make the videos that are not there yet."""
 
-    def annotations(self) -> list[Annotation]:
-        """The rows, in the order that numbers them."""
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        """The rows in their file's order, known once `prepare` is done; without `check`, wrong ones too."""
 
 
 def open_dataset(name: DatasetName, data: DataParams) -> Dataset:
-    datasets: dict[str, Dataset] = {"demo": demo.Demo(data.demo), "local": local.Local(data.local)}
+    datasets: dict[str, Dataset] = {
+        "demo": Demo(data.demo),
+        "local": Local("local", data.local),
+        "manifest": Local("manifest", data.manifest),
+        "ave": Ave(data.ave),
+        "youtube": YouTube(data.youtube),
+        "epic_sounds": EpicSounds(data.epic_sounds),
+    }
     return datasets[name]
 
 
 def install(dataset: Dataset, execution: ExecutionParams) -> tuple[list[Clip], list[Failed]]:
     """The clip table of a data set, and the rows whose video is missing or cannot be read."""
-    rows = dataset.annotations()
     dataset.prepare(execution)
+    rows = [row for row in dataset.annotations() if row.used]
     digest = partial(_digest, dataset.folder())
     with ThreadPoolExecutor() as pool:
         digests = dict(pool.map(digest, {row.video for row in rows}))
     clips, failed = [], []
-    for number, row in enumerate(rows):
-        key, found = clip_key(number, row.video), digests[row.video]
+    for row in rows:
+        key, found = clip_key(row.number, row.video), digests[row.video]
         if isinstance(found, Failure):
             failed.append(Failed(key, row.video, found.reason))
         else:
-            clips.append(Clip(key, row.split, row.label, row.start, row.end, row.seconds, row.video, found))
+            clips.append(_clip(key, row, found))
     return clips, failed
 
 
-def clip_key(number: int, video: str) -> str:
-    """`<row number>-<video id>`; a subfolder's slash becomes an underscore."""
-    folder, _, name = video.rpartition("/")
-    return f"{number}-{folder}/{Path(name).stem}".replace("-/", "-").replace("/", "_")
+def _clip(key: str, row: Annotation, digest: str) -> Clip:
+    event = (row.start, row.end, row.seconds)
+    return Clip(key, row.split, row.label, *event, row.video, digest, clip_start=row.clip_start)
 
 
 def _digest(folder: Path, video: str) -> tuple[str, str | Failure]:

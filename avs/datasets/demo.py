@@ -176,8 +176,9 @@ class Demo:
             if isinstance(result, Failure):
                 raise InputError(f"{self.folder()}: a demo video cannot be made: {result.reason}")
 
-    def annotations(self) -> list[Annotation]:
-        return [Annotation(self._path(s).name, s.label, *s.event, s.seconds, s.split) for s in scripts(self._p)]
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        numbered = enumerate(scripts(self._p))
+        return [Annotation(self._path(s).name, s.label, *s.event, s.seconds, s.split, n) for n, s in numbered]
 
     def _path(self, script: ClipScript) -> Path:
         return self.folder() / f"{script.video_id}.mp4"

@@ -31,16 +31,19 @@ class LocalParams:
 
 
 class Local:
-    def __init__(self, p: LocalParams) -> None:
-        self._p = p
+    """`local` and `manifest` are two of this kind, so that two sets of one's own lie side by side."""
+
+    def __init__(self, name: str, p: LocalParams) -> None:
+        self._name, self._p = name, p
 
     def folder(self) -> Path:
         return Path(self._p.videos)
 
     def prepare(self, execution: ExecutionParams) -> None:
         if not self.folder().is_dir():
-            raise InputError(f"data.local.videos ({self.folder()}) is not a folder")
+            raise InputError(f"data.{self._name}.videos ({self.folder()}) is not a folder")
 
-    def annotations(self) -> list[Annotation]:
-        rows = read_annotations(Path(self._p.annotations), self._p.seconds)
-        return with_hashed_splits(rows, self._p.val_fraction, self._p.test_fraction)
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        rows = read_annotations(Path(self._p.annotations), self._p.seconds, check)
+        some = {bool(row.split) for row in rows} == {True, False}
+        return rows if some and not check else with_hashed_splits(rows, self._p.val_fraction, self._p.test_fraction)

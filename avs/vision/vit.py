@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avs.core.errors import InputError
-from avs.core.import_shims import ensure_torchvision
+from avs.core.import_shims import mend_imports
 from avs.core.weights import load_all, load_tensors
 from avs.vision.network import Network
 
@@ -57,7 +57,7 @@ class OpenClipViT(VisionTransformer):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        ensure_torchvision()
+        mend_imports()
         from open_clip.model import _build_vision_tower  # the whole model would bring a text tower
 
         self.visual = _build_vision_tower(
@@ -89,7 +89,7 @@ class TimmViT(VisionTransformer):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        ensure_torchvision()
+        mend_imports()
         import timm
 
         if not timm.is_model(name):
@@ -115,7 +115,7 @@ class TimmViT(VisionTransformer):
 
 def open_clip_network(name: str) -> OpenClipViT:
     """The image tower of open_clip's model `name`, with random weights; InputError where it is none or no ViT."""
-    ensure_torchvision()
+    mend_imports()
     import open_clip
 
     config = open_clip.get_model_config(name)

@@ -1,0 +1,241 @@
+"""Parts of YouTube videos by a list of ids: fetched one by one, politely, each once; what is gone is a table.
+
+The list is a TSV with the columns of any other (`video`, here the id, `label`, `start`, `end`, `split`) and
+`clip_start`, where in the YouTube video the clip begins.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from avs.core.clips import write_table
+from avs.core.errors import InputError
+from avs.core.execute import ExecutionParams, progress
+from avs.core.media import MediaError, cut_media
+from avs.core.params import params
+from avs.core.store import raw_root, write_json
+from avs.datasets.annotations import Annotation, read_annotations
+from avs.datasets.subsets import limited
+
+TERMS = (
+    "YouTube: the videos belong to those who put them there, and YouTube's terms of service say what may be done with "
+    "them. Fetch only what you may, keep it to yourself, and mind that a set fetched on another day is another set."
+)
+URL = "https://www.youtube.com/watch?v={id}"
+EXTRACTORS = ["youtube"]  # of yt-dlp, so that nothing else is ever followed
+MAX_BYTES = 2 << 30
+_ID = re.compile(r"[\w-]{11}", re.ASCII)
+# What says "not now" comes first: one such message begins with "Video unavailable".
+_REFUSED = re.compile(
+    r"not a bot|rate.?limit|try again later|requested format|HTTP Error (403|429|5\d\d)", re.IGNORECASE
+)
+_GONE = re.compile(
+    r"unavailable|private|removed|terminated|deleted|not available|copyright|confirm your age|members.only"
+    r"|HTTP Error (404|410)",
+    re.IGNORECASE,
+)
+
+
+@params
+class YouTubeParams:
+    """rows: the list; limit: rows a split, drawn by `seed`; seconds: of a clip; fetch: false takes what is there.
+
+    rate_limit: bytes a second at most; pause: seconds before each video, doubled after each refusal; max_refusals:
+    videos in a row that are refused before all is stopped.
+    """
+
+    rows: str = "data/youtube/rows.tsv"
+    limit: int | None = None
+    seed: int = 0
+    seconds: int = 10
+    fetch: bool = True
+    rate_limit: int = 2_000_000
+    pause: float = 5.0
+    retries: int = 2
+    max_refusals: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "rate_limit", "max_refusals"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be >= 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit ({self.limit}) must be >= 1, or null for all rows")
+        if min(self.pause, self.retries) < 0:
+            raise ValueError(f"pause ({self.pause}) and retries ({self.retries}) must be >= 0")
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A video that cannot be had any more, and what YouTube says."""
+
+    video: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is asked of one video: all that its rows need, in seconds."""
+
+    video: str
+    start: float
+    end: float
+
+
+class _RefusedError(Exception):
+    """Not had this time; the message says why."""
+
+
+class YouTube:
+    """Each video leaves `ID.json`: where its part `ID.mkv` begins, or why there is none."""
+
+    def __init__(self, p: YouTubeParams) -> None:
+        self._p = p
+
+    def folder(self) -> Path:
+        return raw_root() / "youtube"
+
+    def annotations(self, check: bool = True) -> list[Annotation]:
+        return [self._in_part(row) for row in self._rows(check)]
+
+    def prepare(self, execution: ExecutionParams) -> None:
+        parts = _parts(self._rows())
+        absent = [part for part in parts if not _settled(part, self._record(part.video))]
+        if absent and self._p.fetch:
+            print(TERMS, file=sys.stderr)
+            self._fetch_all(absent)
+        gone = [Gone(p.video, reason) for p in parts if (reason := self._record(p.video).get("gone"))]
+        write_table(self.folder() / "gone.tsv", gone, Gone)
+
+    def _rows(self, check: bool = True) -> list[Annotation]:
+        rows = read_annotations(Path(self._p.rows), self._p.seconds, check)
+        for row in rows:
+            if not _ID.fullmatch(row.video):
+                raise InputError(f"{self._p.rows}, row {row.number}: video ({row.video!r}) must be a YouTube id")
+            if check and not row.split:
+                raise InputError(f"{self._p.rows}, row {row.number}: needs a split")
+        return limited(rows, self._p.limit, self._p.seed)
+
+    def _in_part(self, row: Annotation) -> Annotation:
+        begin = self._record(row.video).get("begin", 0.0)
+        return replace(row, video=f"{row.video}.mkv", clip_start=round(max(row.clip_start - begin, 0), 6))
+
+    def _record(self, video: str) -> dict[str, Any]:
+        path = self.folder() / f"{video}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def _fetch_all(self, parts: list[_Part]) -> None:
+        refused = 0
+        for part in progress(parts, "youtube"):
+            try:
+                write_json(self.folder() / f"{part.video}.json", self._fetch(part))
+                refused = 0
+            except _RefusedError as reason:
+                refused += 1
+                if refused == self._p.max_refusals:
+                    raise InputError(
+                        f"youtube: {refused} videos in a row were refused, last {part.video}: {reason} "
+                        "(run again later to go on, or set data.youtube.fetch=false to take what is there)"
+                    ) from None
+
+    def _fetch(self, part: _Part) -> dict[str, Any]:
+        """The record of a part that is now there, or gone. Raises _RefusedError after the last try."""
+        for attempt in range(self._p.retries + 1):
+            time.sleep(self._p.pause * 2**attempt)
+            try:
+                whole = _download(part.video, self.folder() / "partial" / part.video, self._p)
+                begin = cut_media(whole, self.folder() / f"{part.video}.mkv", part.start, part.end)
+            except MediaError as error:
+                return {"gone": f"cannot be used: {error}"}
+            except _RefusedError as error:
+                if _GONE.search(str(error)) and not _REFUSED.search(str(error)):
+                    return {"gone": str(error)}
+                if attempt == self._p.retries:
+                    raise
+                continue
+            shutil.rmtree(whole.parent)
+            return {"begin": round(begin, 6), "start": part.start, "end": part.end}
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _parts(rows: Iterable[Annotation]) -> list[_Part]:
+    parts: dict[str, _Part] = {}
+    for row in rows:
+        start, end = row.clip_start, row.clip_start + row.seconds
+        known = parts.get(row.video, _Part(row.video, start, end))
+        parts[row.video] = _Part(row.video, min(start, known.start), max(end, known.end))
+    return list(parts.values())
+
+
+def _settled(part: _Part, record: dict[str, Any]) -> bool:
+    return "gone" in record or (bool(record) and record["start"] <= part.start and part.end <= record["end"])
+
+
+def _download(video: str, folder: Path, p: YouTubeParams) -> Path:
+    """The whole video, as one file that needs no merging; yt-dlp goes on with what an earlier run left."""
+    import yt_dlp  # slow to import, and seldom needed
+
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "outtmpl": {"default": str(folder / "video").replace("%", "%%")},  # neither title nor id names a file
+        "format": "18/best[height<=480]/best",
+        "allowed_extractors": EXTRACTORS,
+        "ratelimit": p.rate_limit,
+        "max_filesize": MAX_BYTES,
+        "socket_timeout": 30,
+        "noplaylist": True,
+        "cachedir": False,
+        "quiet": True,
+        "noprogress": True,
+        "no_warnings": True,
+        "logger": _Silent(),
+    }
+    try:
+        with yt_dlp.YoutubeDL(options) as downloader:
+            downloader.extract_info(URL.format(id=video))
+    except yt_dlp.utils.YoutubeDLError as error:
+        raise _RefusedError(_one_line(str(error))) from error
+    if not (folder / "video").is_file():
+        raise _RefusedError("nothing arrived")
+    return folder / "video"
+
+
+class _Silent:
+    """yt-dlp would print each error, which comes as an exception anyway."""
+
+    def debug(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...
+
+
+def _one_line(message: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).removeprefix("ERROR: ").split())[:300]
+
+
+def located(rows: Iterable[Annotation], segments: Iterable[Path]) -> tuple[list[str], int]:
+    """AVE's rows as lines of a list, and how many have no place; segments: AudioSet's `*_segments.csv` files.
+
+    AVE does not say where in its YouTube video a clip begins; it chose its clips from AudioSet's ten-second
+    segments, of which each video has one.
+    """
+    starts: dict[str, float] = {}
+    for path in segments:
+        with path.open(encoding="utf-8", newline="") as file:
+            cells = csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True)
+            starts |= {line[0]: float(line[1]) for line in cells if len(line) > 1}
+    lines, absent = ["video\tlabel\tstart\tend\tsplit\tclip_start"], 0
+    for row in rows:
+        video = Path(row.video).stem
+        if video in starts:
+            lines.append(f"{video}\t{row.label}\t{row.start:g}\t{row.end:g}\t{row.split}\t{starts[video]:g}")
+        else:
+            absent += 1
+    return lines, absent

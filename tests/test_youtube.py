@@ -1,0 +1,214 @@
+"""YouTube: yt-dlp itself, fetching from a server on this machine."""
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avs.core.clips import read_table
+from avs.core.errors import InputError
+from avs.core.execute import ExecutionParams
+from avs.core.media import read_media, write_media
+from avs.core.store import raw_root
+from avs.datasets import DataParams, install, youtube
+from avs.datasets.annotations import Annotation
+from avs.datasets.demo import DemoParams
+from avs.datasets.local import LocalParams
+from avs.datasets.youtube import Gone, YouTube, YouTubeParams, located
+from avs.preprocess import preprocess
+
+INLINE = ExecutionParams(backend="inline")
+HEADER = "video\tlabel\tstart\tend\tsplit\tclip_start"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves the server's `videos` by the id in the path, or the status that stands in their place."""
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        server: Any = self.server
+        name = self.path.strip("/").removesuffix(".mp4")
+        server.asked.append(name)
+        found = server.videos.get(name, 404)
+        self.send_response(200 if isinstance(found, bytes) else found)
+        content = found if isinstance(found, bytes) else b""
+        self.send_header("Content-Type", "video/mp4")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 s, a level of grey and of sound each second."""
+    path = tmp_path_factory.mktemp("source") / "video.mp4"
+    sound = np.repeat(np.arange(12), 16000) * 500 * np.sin(np.arange(12 * 16000))
+    frames = (np.full((32, 32, 3), 20 * (n // 5), np.uint8) for n in range(60))
+    write_media(path, frames, 5, np.rint(sound).astype(np.int16))
+    return path
+
+
+@pytest.fixture
+def server(video: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    running: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.videos, running.asked = {"-aaaaaaaaaa": video.read_bytes(), "bbbbbbbbbbb": video.read_bytes()}, []
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setattr(youtube, "URL", f"http://127.0.0.1:{running.server_port}/{{id}}.mp4")
+    monkeypatch.setattr(youtube, "EXTRACTORS", ["generic"])
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[..., YouTubeParams]:
+    def write(*lines: str, **options: Any) -> YouTubeParams:
+        (tmp_path / "rows.tsv").write_text("\n".join([HEADER, *lines]))
+        return YouTubeParams(
+            **{"rows": str(tmp_path / "rows.tsv"), "seconds": 3, "pause": 0.0, "rate_limit": 10**9} | options
+        )
+
+    return write
+
+
+def installed(p: YouTubeParams) -> tuple[list, list]:
+    return install(YouTube(p), INLINE)
+
+
+def test_parts_are_fetched_once_and_hold_the_right_seconds(server: Any, rows: Any, tmp_path: Path) -> None:
+    p = rows("-aaaaaaaaaa\tDog\t0\t2\ttrain\t4", "bbbbbbbbbbb\tCat\t1\t3\ttest\t0.5", "-aaaaaaaaaa\tCow\t0\t1\tval\t7")
+    clips, failed = installed(p)
+    assert [clip.key for clip in clips] == ["0--aaaaaaaaaa", "1-bbbbbbbbbbb", "2--aaaaaaaaaa"]
+    assert failed == []
+    written, _, _ = preprocess(clips, YouTube(p).folder(), tmp_path / "out", INLINE)
+    assert len(written) == 3
+    for clip, begins in zip(clips, (4, 0.5, 7), strict=True):
+        media = read_media(YouTube(p).folder() / clip.video, 3, start=clip.clip_start)
+        assert [round(frame.mean() / 20) for frame in media.frames] == [int(begins + t + 0.5) for t in range(3)]
+    asked = len(server.asked)
+    assert installed(p) == (clips, [])
+    assert len(server.asked) == asked
+    assert {path.name for path in (raw_root() / "youtube").iterdir()} == {
+        *("-aaaaaaaaaa.json", "-aaaaaaaaaa.mkv", "bbbbbbbbbbb.json", "bbbbbbbbbbb.mkv", "gone.tsv", "partial")
+    }
+    assert not list((raw_root() / "youtube/partial").iterdir())
+
+
+def test_what_is_gone_is_told_and_not_asked_for_again(server: Any, rows: Any) -> None:
+    server.videos["ddddddddddd"] = 410
+    server.videos["eeeeeeeeeee"] = b"not a video"
+    lines = [f"{name * 11}\tDog\t0\t2\ttrain\t0" for name in "bcde"]
+    clips, failed = installed(rows(*lines))
+    assert [clip.key for clip in clips] == ["0-bbbbbbbbbbb"]
+    assert [row.reason for row in failed] == ["video not found"] * 3
+    gone = read_table(raw_root() / "youtube/gone.tsv", Gone)
+    assert [(row.video[0], next(w for w in ("404", "410", "cannot") if w in row.reason)) for row in gone] == [
+        ("c", "404"),
+        ("d", "410"),
+        ("e", "cannot"),
+    ]
+    asked = len(server.asked)
+    installed(rows(*lines))
+    assert len(server.asked) == asked
+
+
+def test_refusals_stop_the_run_which_goes_on_later(server: Any, rows: Any) -> None:
+    good = server.videos["bbbbbbbbbbb"]
+    server.videos = {"bbbbbbbbbbb": good} | {name * 11: 429 for name in "cdefg"}
+    lines = [f"{name * 11}\tDog\t0\t2\ttrain\t0" for name in "bcdefg"]
+    with pytest.raises(InputError, match=r"3 videos in a row were refused, last eeeeeeeeeee: .*429.*run again later"):
+        installed(rows(*lines, max_refusals=3))
+    assert not {"fffffffffff", "ggggggggggg"} & set(server.asked)
+    assert server.asked.count("ccccccccccc") >= 3
+    assert len(installed(rows(*lines, fetch=False))[0]) == 1
+    server.videos, server.asked = dict.fromkeys((name * 11 for name in "bcdefg"), good), []
+    assert len(installed(rows(*lines))[0]) == 6
+    assert "bbbbbbbbbbb" not in server.asked
+
+
+def test_a_list_that_needs_more_of_a_video_fetches_it_again(server: Any, rows: Any) -> None:
+    installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0"))
+    clips, failed = installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", "bbbbbbbbbbb\tDog\t0\t2\ttrain\t8"))
+    assert not failed
+    assert len(read_media(YouTube(rows()).folder() / "bbbbbbbbbbb.mkv", 3, start=clips[1].clip_start).frames) == 3
+
+
+@pytest.mark.parametrize("name", ["../../../etc", "a/bbbbbbbbb", "https://x.y", "%(title)s.sh", "short", "x" * 12])
+def test_hostile_ids_are_refused(name: str, rows: Any) -> None:
+    with pytest.raises(InputError, match="must be a YouTube id"):
+        installed(rows(f"{name}\tDog\t0\t2\ttrain\t0"))
+
+
+def test_other_addresses_are_not_followed(server: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(youtube, "EXTRACTORS", ["youtube"])
+    with pytest.raises(InputError, match="1 videos in a row were refused"):
+        installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", max_refusals=1, retries=0))
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("message", "gone"),
+    [
+        ("Video unavailable. This video has been removed by the uploader", True),
+        ("Private video. Sign in if you've been granted access to this video", True),
+        ("This video is not available in your country", True),
+        ("Sign in to confirm your age", True),
+        ("Sign in to confirm you're not a bot", False),
+        (
+            "Video unavailable. This content isn't available, try again later. The session was rate-limited",
+            False,
+        ),
+        ("Requested format is not available", False),
+        ("unable to download video data: HTTP Error 403: Forbidden", False),
+        ("Failed to resolve host", False),
+    ],
+)
+def test_gone_is_told_from_not_now(message: str, gone: bool, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Path:
+        raise youtube._RefusedError(message)
+
+    monkeypatch.setattr(youtube, "_download", refuse)
+    p = rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", max_refusals=9)
+    installed(p)
+    assert read_table(raw_root() / "youtube/gone.tsv", Gone) == [Gone("bbbbbbbbbbb", message)] * gone
+
+
+def test_waits_longer_after_each_refusal(server: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(youtube.time, "sleep", waited.append)
+    server.videos["bbbbbbbbbbb"] = 503
+    installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", pause=2.0))
+    assert [seconds for seconds in waited if seconds >= 2] == [2, 4, 8]
+
+
+def test_rows_of_ave_get_their_place_from_audioset(tmp_path: Path, rows: Any) -> None:
+    path = tmp_path / "eval_segments.csv"
+    path.write_text('# YTID, start_seconds, end_seconds, positive_labels\n-aaaaaaaaaa, 30.000, 40.000, "/m/a,/m/b"\n')
+    ave = [
+        Annotation("-aaaaaaaaaa.mp4", "Dog", 0, 9, 10, "train"),
+        Annotation("bbbbbbbbbbb.mp4", "Cat", 0, 9, 10, "val"),
+    ]
+    lines, absent = located(ave, [path])
+    assert (lines, absent) == ([HEADER, "-aaaaaaaaaa\tDog\t0\t9\ttrain\t30"], 1)
+
+
+def test_wrong_parameters_are_refused() -> None:
+    for wrong in ({"limit": 0}, {"pause": -1.0}, {"seconds": 0}, {"max_refusals": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            YouTubeParams(**wrong)
+    assert DataParams(DemoParams(), LocalParams()).youtube == YouTubeParams()
