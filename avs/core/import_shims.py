@@ -30,9 +30,6 @@ def mend_imports() -> None:
         importlib.import_module("torchaudio")
     except OSError:
         sys.modules["torchaudio"] = None  # type: ignore[assignment]  # find_spec() then says that there is none
-        utils = importlib.import_module("transformers.utils")
-        for answer in (utils.is_torchaudio_available, utils.is_speech_available):
-            answer.cache_clear()  # open_clip may have had it asked
     except ImportError:
         pass
 
