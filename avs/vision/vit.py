@@ -52,7 +52,7 @@ class OpenClipViT(VisionTransformer):
     image: bicubic, align_corners False, no antialias, the class position kept.
     """
 
-    feature = "class token after the last norm"
+    feature = "class token after the last layer norm"
     mean, std = _CLIP_MEAN, _CLIP_STD
 
     def __init__(self, config: Mapping[str, Any]) -> None:
