@@ -105,3 +105,11 @@ def test_another_file_is_refused(method: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"weights do not fit: .*[Mm]issing key.*head.weight") as raised:
         backend(np.zeros((1, 16000), np.float32), num_seconds=1)
     assert "Unexpected key" in str(raised.value) or method == "audiomae"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["ast", "panns", "audiomae"])
+def test_cuda_agrees_with_the_cpu(method: str) -> None:
+    clip = wave("clip", (1, 48000), scale=0.3)
+    backend = make_backend(method, weights="random")
+    np.testing.assert_allclose(backend.on("cuda")(clip, num_seconds=3), backend(clip, num_seconds=3), rtol=0, atol=1e-3)

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,16 @@ def test_a_feature_does_not_depend_on_its_company(name: str, resolution: int, re
     np.testing.assert_array_equal(encoder.encode(frames[::-1], resolution).flip(0), together)
     for place in (0, 4, 10):
         np.testing.assert_array_equal(encoder.encode(frames[place : place + 1], resolution)[0], together[place])
+
+
+def test_threads_share_a_network_that_stays_as_it_is(clip: Encoder) -> None:
+    """Swapping a resized position table into the shared network let one thread leave it there for good."""
+    prepared = clip.prepare(random_frames(2), 96)
+    alone = clip.embed(prepared)
+    with ThreadPoolExecutor(4, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for features in pool.map(clip.embed, [prepared] * 300):
+            np.testing.assert_array_equal(features, alone)
+    assert len(clip.network.visual.positional_embedding) == 1 + 14**2
 
 
 def test_batches_are_filled_by_clips_of_ten_frames(efficientnet: Encoder, clip: Encoder) -> None:

@@ -6,12 +6,12 @@ import math
 import re
 import zipfile
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.func import functional_call
+from torch import Tensor, nn
 from torch.nn import functional
 
 from avs.core.errors import InputError
@@ -52,7 +52,7 @@ class OpenClipViT(VisionTransformer):
     image: bicubic, align_corners False, no antialias, the class position kept.
     """
 
-    feature = "class token after the last norm"
+    feature = "class token after the last layer norm"
     mean, std = _CLIP_MEAN, _CLIP_STD
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -70,7 +70,9 @@ class OpenClipViT(VisionTransformer):
 
     def forward(self, images: Tensor) -> Tensor:
         positions = _resize_positions(self.visual.positional_embedding, images.shape[-1] // self.patch_size)
-        return functional_call(self.visual, {"positional_embedding": positions}, (images,))
+        tower = copy(self.visual)  # shallow: threads share the network, so that its own table must stay
+        tower._parameters = self.visual._parameters | {"positional_embedding": nn.Parameter(positions, False)}
+        return tower(images)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the tower out of a state dict in the layout of open_clip, OpenAI or transformers, and load all of it.
