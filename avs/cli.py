@@ -51,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dataset", metavar="NAME", help="default: that of params.yaml")
     add("--videos", metavar="DIR", help="look at the videos of another folder")
     add("--annotations", metavar="PATH", help="read other annotations: a file or folder in AVE's format, or a TSV")
+    add("--seconds", type=int, help="length of a clip there; default: data.local.seconds")
     add("--annotations-only", action="store_true", help="check the annotations only, without the videos")
     add("--full", action="store_true", help="decode every frame that preprocessing would")
     add("--max-failed", type=float, metavar="SHARE", help="of rows lost; default: data.max_failed_fraction")
@@ -158,11 +159,15 @@ def export(options: argparse.Namespace) -> None:
 
 def _dataset(config: Config, options: argparse.Namespace) -> Dataset:
     """The data set of params.yaml, or what the options name."""
+    from avs.core.params import build
     from avs.datasets import DatasetName, open_dataset
+    from avs.datasets.local import LocalParams
 
-    places = {name: getattr(options, name) for name in ("videos", "annotations") if getattr(options, name)}
+    given = {name: getattr(options, name) for name in ("videos", "annotations", "seconds")}
+    places = {name: value for name, value in given.items() if value is not None}
     if places:
-        return open_dataset("local", replace(config.data, local=replace(config.data.local, **places)))
+        local = build(LocalParams, vars(config.data.local) | places, "options")
+        return open_dataset("local", replace(config.data, local=local))
     name = options.dataset or config.dataset
     if name not in get_args(DatasetName):
         raise InputError(f"--dataset ({name!r}) must be one of {', '.join(get_args(DatasetName))}")

@@ -111,7 +111,8 @@ def diagnose(
         return Diagnosis(rows, _sorted(found, rows))
     starts: dict[str, set[float]] = defaultdict(set)
     for row in rows:
-        starts[row.video].add(row.clip_start)
+        if row.video:
+            starts[row.video].add(row.clip_start)
     jobs = [(row.video, row.seconds, tuple(sorted(starts.pop(row.video)))) for row in rows if row.video in starts]
     began = time.perf_counter()
     looks = map_items(partial(_examine, folder, full), jobs, execution, "doctor")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -78,7 +78,7 @@ def read_sound(path: Path) -> np.ndarray:
             raise MediaError("no audio stream")
         origin = max(container.start_time or 0, 0) / av.time_base
         sound = Sound((container.duration or 0) // av.time_base, origin)
-        _decode(container, {stream: sound})
+        decode(container, {stream: sound})
         sound.finish()
     return sound.samples
 
@@ -91,7 +91,7 @@ def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_P
         if seek:
             with suppress(av.FFmpegError):  # then it is read from its beginning
                 container.seek(round((origin - RUN_UP) * av.time_base))
-        damaged = _decode(container, sinks)
+        damaged = decode(container, sinks)
         sound.finish()
         return pictures, sound, damaged
 
@@ -128,8 +128,13 @@ def streams_of(container: InputContainer) -> list[VideoStream | AudioStream]:
     return streams
 
 
-def _decode(container: InputContainer, sinks: dict[Any, Any]) -> bool:
-    """Feed the sinks until they are full; whether the data was damaged."""
+def decode(
+    container: InputContainer, sinks: dict[Any, Any], watch: Callable[[Any], None] = lambda packet: None
+) -> bool:
+    """Feed the frames of each stream to its sink until all are full; whether the data was damaged.
+
+    `watch` is shown every packet before it is decoded.
+    """
     damaged = False
     packets = container.demux(list(sinks))
     while not all(sink.full for sink in sinks.values()):
@@ -139,6 +144,7 @@ def _decode(container: InputContainer, sinks: dict[Any, Any]) -> bool:
                 break
             sink = sinks[packet.stream]
             damaged |= packet.is_corrupt
+            watch(packet)
             frames: list[Any] = [] if sink.full else packet.decode()
             for frame in frames:
                 damaged |= frame.is_corrupt

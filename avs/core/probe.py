@@ -9,10 +9,9 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avs.core.media import RUN_UP, MediaError, Sound, opened, streams_of
+from avs.core.media import RUN_UP, MediaError, Sound, decode, opened, streams_of
 
 _ODD_GAP = 0.5  # a gap between frames this share longer or shorter than the usual one is irregular
 _ODD_GAPS = 0.05  # so many irregular gaps make a rate variable
@@ -55,25 +54,28 @@ def probe(path: Path, num_seconds: int, *, start: float = 0) -> Probe:
             with suppress(av.FFmpegError):  # then it is read from its beginning
                 container.seek(round((origin - RUN_UP) * av.time_base))
         pictures, sound = _Stamps(num_seconds, origin), Sound(num_seconds, origin)
-        starts, damaged = _look(container, dict(zip([video, *audio], (pictures, sound), strict=False)))
+        starts: dict[Any, float] = {}
+
+        def watch(packet: Any) -> None:
+            if packet.pts is not None:
+                starts.setdefault(packet.stream, float(packet.pts * packet.time_base))
+            if packet.stream is video:
+                pictures.look(packet)
+
+        damaged = decode(container, dict(zip([video, *audio], (pictures, sound), strict=False)), watch)
         sound.finish()
         if not pictures.times:
             raise MediaError("no frame in it")
-        turned = pictures.rotation % 180 != 0
         size = (video.codec_context.width, video.codec_context.height)
-        width, height = size[::-1] if turned else size
-        rate, variable = pictures.rate()
         return Probe(
-            announced=max((container.duration or 0) / av.time_base - start, 0),
-            end=pictures.end,
-            width=width,
-            height=height,
-            rotation=pictures.rotation,
-            rate=rate,
-            variable_rate=variable,
-            sound=None if sound.empty else (starts.get(audio[0], origin) - origin, sound.end),
-            level=_level(sound.samples),
-            damaged=damaged,
+            max((container.duration or 0) / av.time_base - start, 0),
+            pictures.end,
+            *(size[::-1] if pictures.rotation % 180 else size),
+            pictures.rotation,
+            *pictures.rate(),
+            None if sound.empty else (starts.get(audio[0], origin) - origin, sound.end),
+            _level(sound.samples),
+            damaged,
         )
 
 
@@ -107,31 +109,6 @@ class _Stamps:
             return 0.0, False
         odd = np.abs(gaps / max(float(np.median(gaps)), 1e-6) - 1) > _ODD_GAP
         return len(gaps) / float(gaps.sum()), bool(odd.mean() > _ODD_GAPS)
-
-
-def _look(container: InputContainer, sinks: dict[Any, Any]) -> tuple[dict[Any, float], bool]:
-    """Feed the sinks until they are full: where each stream starts, and whether the data was damaged."""
-    starts: dict[Any, float] = {}
-    damaged = False
-    packets = container.demux(list(sinks))
-    while not all(sink.full for sink in sinks.values()):
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                break
-            sink = sinks[packet.stream]
-            damaged |= packet.is_corrupt
-            if packet.pts is not None:
-                starts.setdefault(packet.stream, float(packet.pts * packet.time_base))
-            if isinstance(sink, _Stamps):
-                sink.look(packet)
-            frames: list[Any] = [] if sink.full else packet.decode()
-            for frame in frames:
-                damaged |= frame.is_corrupt
-                sink.add(frame)
-        except av.FFmpegError:
-            damaged = True
-    return starts, damaged
 
 
 def _level(samples: np.ndarray) -> float:
