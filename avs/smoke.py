@@ -156,6 +156,7 @@ def _hold(what: str, holds: bool) -> None:
 
 
 if __name__ == "__main__":
-    from avs.cli import main
-
-    main(["smoke", *sys.argv[1:]])
+    try:
+        smoke()
+    except InputError as error:
+        sys.exit(f"error: {error}")

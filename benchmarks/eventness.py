@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from avs.audio.eventness import Backend, EventnessParams, make_backend, methods
+from avs.audio.backend import Backend
+from avs.audio.eventness import EventnessParams, make_backend, methods
 from avs.audio.features import basic_features
 from avs.audio.supervised import Supervised, plan_lessons
 from avs.core.clips import Clip

@@ -9,7 +9,8 @@ from golden_fill import wave
 from torch import Tensor, nn
 
 from avs.audio.audioset import NOT_EVENTS, NUM_CLASSES, Tagger, surroundings
-from avs.audio.eventness import Backend, make_backend
+from avs.audio.backend import Backend
+from avs.audio.eventness import make_backend
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 

@@ -12,8 +12,9 @@ import pytest
 from golden_fill import wave
 from test_features import CASES, golden_waveform
 
-from avs.audio import eventness as module
-from avs.audio.eventness import EventnessParams, Scale, auto_std_threshold, eventness, make_backend, methods
+from avs.audio import backend as module
+from avs.audio.backend import Scale
+from avs.audio.eventness import EventnessParams, auto_std_threshold, eventness, make_backend, methods
 from avs.core.errors import InputError
 from avs.core.params import build
 
@@ -61,7 +62,7 @@ def test_delta_threshold_stands_for_the_contrast_of_energys() -> None:
 
 
 def test_a_backend_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BACKENDS", dict(module._BACKENDS))
+    monkeypatch.setitem(module.BACKENDS, "peak", module.Backend)  # so that it is gone after the test
 
     @module.backend("peak")
     class Peak(module.Backend):

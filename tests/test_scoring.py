@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avs.audio.eventness import Energy, EventnessParams, make_backend
+from avs.audio.energy import Energy
+from avs.audio.eventness import EventnessParams, make_backend
 from avs.audio.panns import Cnn14, PannsTagger
 from avs.audio.scoring import score_clips
 from avs.core.clips import Clip, Failed, write_table

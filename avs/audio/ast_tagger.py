@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from avs.audio import kaldi
 from avs.audio.audioset import NUM_CLASSES, Tagger, require_rate
-from avs.audio.eventness import backend
+from avs.audio.backend import backend
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
 from avs.core.weights import load_all, load_tensors

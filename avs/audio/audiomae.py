@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from avs.audio import kaldi
 from avs.audio.audioset import NUM_CLASSES, Tagger
-from avs.audio.eventness import backend
+from avs.audio.backend import backend
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
 

@@ -15,7 +15,7 @@ import torch
 from scipy import signal
 from torch import Tensor, nn
 
-from avs.audio.eventness import Backend, Scale
+from avs.audio.backend import Backend, Scale
 from avs.core import weights as weight_files
 from avs.core.errors import InputError
 from avs.core.execute import exact_convolutions, one_thread, torch_device

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from avs.audio.eventness import Backend, Scale, make_backend, options_of
+from avs.audio.backend import Backend, Scale, make_single, options_of
 from avs.audio.supervised import Supervised
 from avs.core.errors import InputError
 
@@ -58,7 +58,7 @@ def combine(method: str, options: Mapping[str, Any]) -> Combination:
     if "weights" in options and all("weights" in own for own in known.values()):
         raise InputError(f"eventness.weights: both parts of {method!r} have weights, and take their published ones")
     chosen = {name: {key: options[key] for key in options if key in known[name]} for name in names}
-    parts = {name: make_backend(name, **chosen[name]) for name in names}
+    parts = {name: make_single(name, chosen[name]) for name in names}
     if learnt := [name for name, part in parts.items() if isinstance(part, Supervised)]:
         raise InputError(f"eventness method ({method!r}): {learnt[0]} has to learn first, and stands alone")
     return Combination(parts)

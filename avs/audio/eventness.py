@@ -1,15 +1,14 @@
-"""Eventness: a score a second of how much is to be heard there. Each way of scoring is one small class."""
+"""Eventness: a score a second of how much is to be heard there, by one of the backends or by two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import numpy as np
 
-from avs.audio.features import absolute_change, log_energy, split_seconds
-from avs.core.errors import InputError
+from avs.audio import ast_tagger, audiomae, energy, panns, silero, supervised, yamnet_tagger  # noqa: F401  # register
+from avs.audio.backend import BACKENDS, Backend, find_backend, make_single
+from avs.audio.combination import combine
 from avs.core.params import params
 from avs.core.weights import check_pinned
 
@@ -46,75 +45,14 @@ class EventnessParams:
         return make_backend(self.method, weights=self.weights, window=self.window, reading=self.reading)
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The unit of a backend's scores, and the std below which a clip's scores count as flat (`auto`)."""
-
-    unit: str
-    std_threshold: float
-
-
-class Backend:
-    """Scores [N,T] float32 of waveforms [N,S]; a clip's scores never depend on the other clips of the batch.
-
-    `version` is raised whenever the scores change, because they are kept per clip.
-    """
-
-    version: ClassVar[int]
-    scale: ClassVar[Scale]
-
-    @property
-    def weights_digest(self) -> str | None:
-        """The sha256 that identifies the weights, found without loading them; None where there are none."""
-        return None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """All that its scores depend on besides the sound, as JSON values."""
-        return {"version": self.version, "weights": self.weights_digest}
-
-    def on(self, device: str) -> Backend:
-        """The same backend, computing on a device (`auto`, `cuda:1`) if it can."""
-        return self
-
-    def __call__(self, waveforms: np.ndarray, *, sample_rate: int = 16000, num_seconds: int = 10) -> np.ndarray:
-        """Score waveforms [N,S], floating-point in [-1, 1], padded with silence or cut to T seconds: [N,T].
-
-        Raises InputError for a wrong shape, dtype or sample rate.
-        """
-        seconds = split_seconds(waveforms, sample_rate=sample_rate, num_seconds=num_seconds)
-        scores = np.empty(seconds.shape[:2], dtype=np.float32)
-        for row, clip in zip(scores, seconds, strict=True):
-            row[:] = self._score(clip, sample_rate)
-        return scores
-
-    def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
-        """The scores [T] of one clip, [T,sample_rate]."""
-        raise NotImplementedError
-
-
-_BACKENDS: dict[str, type[Backend]] = {}
-_Class = TypeVar("_Class", bound=type[Backend])
-
-
-def backend(name: str) -> Callable[[_Class], _Class]:
-    """Register a class, whose dataclass fields are its options, as the backend `name`."""
-
-    def register(cls: _Class) -> _Class:
-        _BACKENDS[name] = cls
-        return cls
-
-    return register
-
-
 def methods() -> list[str]:
     """The names of the backends, sorted."""
-    return sorted(_registered())
+    return sorted(BACKENDS)
 
 
 def published_weights() -> dict[str, str]:
     """The source of the weights of each backend that has published ones."""
-    sources = {name: getattr(cls, "weights", None) for name, cls in _registered().items()}
+    sources = {name: getattr(cls, "weights", None) for name, cls in BACKENDS.items()}
     return {name: source for name, source in sources.items() if source}
 
 
@@ -124,21 +62,7 @@ def make_backend(method: str, **options: Any) -> Backend:
     Raises InputError for an unknown method, or an option that the method does not have.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if "+" in method:
-        from avs.audio.combination import combine
-
-        return combine(method, given)
-    cls = _find(method)
-    known = options_of(method)
-    if unknown := sorted(set(given) - known):
-        allowed = ", ".join(sorted(known)) or "none"
-        raise InputError(f"eventness method {method!r} has no option {', '.join(unknown)} (it has: {allowed})")
-    return cls(**given)
-
-
-def options_of(method: str) -> set[str]:
-    """The names of the options that a backend has."""
-    return set(getattr(_find(method), "__dataclass_fields__", ()))
+    return combine(method, given) if "+" in method else make_single(method, given)
 
 
 def eventness(
@@ -150,46 +74,4 @@ def eventness(
 
 def auto_std_threshold(method: str) -> float:
     """What `std_threshold: auto` means for this method's scores, in their own unit."""
-    if "+" in method:
-        return make_backend(method).scale.std_threshold
-    return _find(method).scale.std_threshold
-
-
-def _registered() -> dict[str, type[Backend]]:
-    """All backends. The modules that register them import this one, so they are imported on first use."""
-    from avs.audio import ast_tagger, audiomae, panns, silero, supervised, yamnet_tagger  # noqa: F401
-
-    return _BACKENDS
-
-
-def _find(method: str) -> type[Backend]:
-    if method not in _registered():
-        known = ", ".join(methods())
-        raise InputError(f"eventness method ({method!r}) must be one of {known}, or two of them joined by +")
-    return _BACKENDS[method]
-
-
-@backend("energy")
-class Energy(Backend):
-    """ln(mean(x^2) + 1e-12), the loudness of the second. The threshold, 4.3 dB, is the published one."""
-
-    version = 1
-    scale = Scale("nat", 1.0)
-
-    def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
-        return log_energy(seconds)
-
-
-@backend("energy_delta")
-class EnergyDelta(Backend):
-    """|change of ln energy| since the second before, 0 in the first: where a sound begins or ends.
-
-    The threshold stands for the same contrast as energy's. A sound that fills half of the clip, 2 nat above
-    the rest, has an energy std of 1; two of its ten changes are 2 and the others 0, which is a std of 0.8.
-    """
-
-    version = 1
-    scale = Scale("nat", 0.8)
-
-    def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
-        return absolute_change(log_energy(seconds))
+    return (make_backend(method) if "+" in method else find_backend(method)).scale.std_threshold

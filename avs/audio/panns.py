@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avs.audio.audioset import NUM_CLASSES, Tagger
-from avs.audio.eventness import backend
+from avs.audio.backend import backend
 
 WEIGHTS = (
     "https://zenodo.org/records/3987831/files/Cnn14_mAP%3D0.431.pth?download=1"

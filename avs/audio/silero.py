@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avs.audio.audioset import require_rate
-from avs.audio.eventness import Backend, Scale, backend
+from avs.audio.backend import Backend, Scale, backend
 from avs.core import weights as weight_files
 from avs.core.errors import InputError
 from avs.core.execute import one_thread

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avs.audio.eventness import Backend, Scale, backend
+from avs.audio.backend import Backend, Scale, backend
 from avs.audio.features import FBANK_VERSION, fbank_features
 from avs.core.clips import BACKGROUND, Clip, class_names, targets
 from avs.core.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 
 from avs.audio import yamnet
 from avs.audio.audioset import NOT_EVENTS, require_rate
-from avs.audio.eventness import Backend, Scale, backend
+from avs.audio.backend import Backend, Scale, backend
 from avs.core import weights as weight_files
 
 

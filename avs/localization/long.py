@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avs.audio.eventness import Backend
+from avs.audio.backend import Backend
 from avs.core.errors import InputError
 from avs.core.execute import progress
 from avs.core.media import RATE, read_media, read_sound

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from avs.audio.eventness import EventnessParams, Scale
+from avs.audio.backend import Scale
+from avs.audio.eventness import EventnessParams
 from avs.core.errors import InputError
 from avs.core.media import MediaError, read_media
 from avs.core.probe import probe
