@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
+        sys.exit(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,6 +71,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seconds", type=int, help="look at the first so many; default: all whole ones, up to 60")
     add("-o", "--out", type=Path, metavar="PNG", help="default: VIDEO-plan.png in this folder")
 
+    add = command("long", long_videos, "say how many events the anchors of EPIC-SOUNDS' videos meet", "long --k 20")
+    add("--split", choices=["train", "val"], default="val", help="default: val")
+    add("--k", type=int, default=10, help="anchors a video; default: 10")
+    add("--budget", type=int, default=120, metavar="N", help="seconds of a video that are looked at; default: 120")
+    add("--frames", type=Path, metavar="DIR", help="write the frames of those seconds to DIR/VIDEO/SECOND.jpg")
+
     add = command("export", export, "write audio.wav and frames/ of a clip", "export 0-RUhOCu3LNXM clip")
     add("clip", metavar="CLIP", help="its key in index.tsv, or its video where that has one row")
     add("folder", type=Path, metavar="DIR")
@@ -104,6 +110,8 @@ def doctor(options: argparse.Namespace) -> None:
 
     config = _config()
     limit = config.data.max_failed_fraction if options.max_failed is None else options.max_failed
+    if not 0 <= limit <= 1:
+        raise InputError(f"--max-failed ({limit:g}) must be a share from 0 to 1")
     dataset = _dataset(config, options)
     rows = dataset.annotations(check=False)
     folder = None if options.annotations_only else dataset.folder()
@@ -150,6 +158,21 @@ def plan(options: argparse.Namespace) -> None:
     print(describe(found), f"written: {out}", sep="\n")
 
 
+def long_videos(options: argparse.Namespace) -> None:
+    from avs.datasets.epic_sounds import EpicSounds, events_by_video, read_sounds
+    from avs.localization.long import choose_seconds, evaluate_long, read_long, write_frames
+
+    config = _config()
+    p = config.data.epic_sounds
+    videos = EpicSounds(p).videos()
+    events = events_by_video(read_sounds(Path(p.annotations)), options.split)
+    clips = list(read_long(Path(p.videos), videos, events, config.eventness.backend()))
+    print(json.dumps(evaluate_long(clips, k=options.k, budget=options.budget), indent=1))
+    for clip in clips if options.frames else ():
+        seconds = choose_seconds(clip.scores, k=options.k, budget=options.budget)[1]
+        write_frames(Path(p.videos) / videos[clip.name], seconds, options.frames / clip.name)
+
+
 def export(options: argparse.Namespace) -> None:
     from avs.preprocess import MediaShards
 
@@ -165,6 +188,8 @@ def _dataset(config: Config, options: argparse.Namespace) -> Dataset:
 
     given = {name: getattr(options, name) for name in ("videos", "annotations", "seconds")}
     places = {name: value for name, value in given.items() if value is not None}
+    if places and options.dataset:
+        raise InputError("--dataset names a data set of params.yaml: give it, or --videos and --annotations")
     if places:
         local = build(LocalParams, vars(config.data.local) | places, "options")
         return open_dataset("local", replace(config.data, local=local))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from avs.core.clips import SPLITS, locate
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, read_media
 from avs.core.probe import Probe, probe
@@ -94,6 +96,8 @@ class Diagnosis:
         """Why the stages would not start, or would lose more than a share of `max_failed` of the rows; else ''."""
         if any(f.severity == "stop" for f in self.findings):
             return "no stage will start before the annotations are mended"
+        if self.lost == len(self.rows):
+            return "none is left"
         return f"more than a share of {max_failed:g}" if self.lost > max_failed * len(self.rows) else ""
 
 
@@ -106,13 +110,14 @@ def diagnose(
     key frames only.
     """
     rows = [row for row in rows if row.used]
+    if not rows:
+        raise InputError("the data set has no row to look at")
     found = list(_annotation_findings(rows))
     if folder is None:
         return Diagnosis(rows, _sorted(found, rows))
     starts: dict[str, set[float]] = defaultdict(set)
-    for row in rows:
-        if row.video:
-            starts[row.video].add(row.clip_start)
+    for row in filter(_has_place, rows):
+        starts[row.video].add(row.clip_start)
     jobs = [(row.video, row.seconds, tuple(sorted(starts.pop(row.video)))) for row in rows if row.video in starts]
     began = time.perf_counter()
     looks = map_items(partial(_examine, folder, full), jobs, execution, "doctor")
@@ -120,12 +125,15 @@ def diagnose(
     results: dict[str, Look | Failure] = {job[0]: look for job, look in zip(jobs, looks, strict=True)}
     found += [
         _finding(row, problem, detail)
-        for row in rows
-        if row.video
+        for row in filter(_has_place, rows)
         for problem, detail in _media_problems(results[row.video], row)
     ]
     found += _same_bytes(rows, {name: look.sha256 for name, look in results.items() if isinstance(look, Look)})
     return Diagnosis(rows, _sorted(found, rows), len(jobs), spent / max(len(jobs), 1))
+
+
+def _has_place(row: Annotation) -> bool:
+    return bool(row.video) and 0 <= row.clip_start < math.inf
 
 
 @dataclass(frozen=True)
@@ -148,8 +156,8 @@ class Look:
 def _examine(folder: Path, full: bool, job: tuple[str, int, tuple[float, ...]]) -> Look:
     name, seconds, starts = job
     path = locate(folder, name)
-    if not path.exists():
-        raise MediaError("no such file")
+    if not path.is_file():
+        raise MediaError("is no file" if path.exists() else "no such file")
     return Look(sha256_file(path), {start: _look_at(path, seconds, start, full) for start in starts})
 
 

@@ -68,6 +68,8 @@ def estimate(config: Config) -> list[StageCost]:
     dataset = open_dataset(config.dataset, config.data)
     folder = dataset.folder()
     rows = [row for row in dataset.annotations() if row.used]
+    if not rows:
+        raise InputError(f"the data set {config.dataset!r} has no row")
     names = list(dict.fromkeys(row.video for row in rows))
     there = [name for name in names if locate(folder, name).is_file()]
     clips = len({(row.video, row.clip_start) for row in rows})

@@ -117,21 +117,22 @@ start() { # a container called $1, in the background
     docker run --detach --name "$1" "${locked_down[@]}" --user "$owner" --volume "$work/stopped:/workspace" "$image" \
         dvc repro >/dev/null
 }
-start avs-stopped
-wait_for 20 avs-stopped
+container=avs-stopped-$$
+start "$container"
+wait_for 20 "$container"
 started=$SECONDS
-docker stop --time 30 avs-stopped >/dev/null
+docker stop --time 30 "$container" >/dev/null
 took=$((SECONDS - started))
 before=$(stored)
-logged docker logs avs-stopped
+logged docker logs "$container"
 says "cache: stopped; the same command goes on from here"
 [ "$took" -lt 10 ] || fail "docker stop took $took s"
 [ -z "$(find "$work/stopped" -name '.partial-*')" ] || fail "half-written files are left"
-say "docker stop: $took s, exit status $(docker inspect -f '{{.State.ExitCode}}' avs-stopped), $before of $((3 * clips)) features kept"
+say "docker stop: $took s, exit status $(docker inspect -f '{{.State.ExitCode}}' "$container"), $before of $((3 * clips)) features kept"
 
-docker start avs-stopped >/dev/null
-wait_for $((before + 20)) avs-stopped
-docker kill avs-stopped >/dev/null
+docker start "$container" >/dev/null
+wait_for $((before + 20)) "$container"
+docker kill "$container" >/dev/null
 before=$(stored)
 logged in_clone stopped dvc exp run -S k=1 || fail "a run after docker kill"
 [ "$(computed cache)" = $((3 * clips - before)) ] || fail "$(computed cache) computed, $((3 * clips - before)) were missing"

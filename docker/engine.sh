@@ -81,6 +81,7 @@ for _ in $(seq 60); do
     kill -0 "$engine" 2>/dev/null || cannot "dockerd ended: $(tail -n 3 "$kept/dockerd.log")"
     sleep 0.5
 done
+docker info >/dev/null 2>&1 || cannot "dockerd does not answer: $(tail -n 3 "$kept/dockerd.log")"
 
 docker image inspect avs-base >/dev/null 2>&1 || docker import \
     --change "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \

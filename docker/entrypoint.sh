@@ -4,8 +4,17 @@ set -eu
 
 [ -w "${HOME:-/}" ] || export HOME=/tmp
 
-if [ -z "$(ls -A)" ] && [ -w . ]; then
-    cp -R /opt/avs/. . # an empty workspace gets the kit's own copy
+unfinished=.avs-copy-unfinished
+if [ -w . ] && { [ -z "$(ls -A)" ] || [ -e "$unfinished" ]; }; then
+    # An empty workspace gets the kit's own copy, from one container at a time, whole even if this one is killed.
+    exec 8<.
+    flock 8 || true
+    if [ -z "$(ls -A)" ] || [ -e "$unfinished" ]; then
+        touch "$unfinished"
+        cp -R /opt/avs/. .
+        rm "$unfinished"
+    fi
+    exec 8<&-
 elif [ -z "$(ls -A)" ]; then
     echo "avs: nothing can be written to $PWD: mount a folder (-v \"\$PWD\":/workspace) or add --tmpfs /workspace" >&2
     exit 1

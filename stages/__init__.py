@@ -11,7 +11,7 @@ from typing import Any
 from avs.core.errors import InputError
 from avs.core.execute import leave
 from avs.core.provenance import measured
-from avs.core.store import copy_results
+from avs.core.store import copy_results, runs_root
 
 
 def run(stage: Callable[[Any], dict[str, Any]]) -> None:
@@ -26,9 +26,11 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     try:
         config = load_config()
         config.execution.check_devices()
+        runs = runs_root()
         with measured(name) as cost:
             cost |= stage(config)
-        copy_results(name)
+        if runs:
+            copy_results(name, runs)
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:

@@ -1,14 +1,17 @@
 import argparse
+import json
 import re
 import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avs.cli import main, make_parser
 from avs.core.clips import Failed, read_table, write_table
 from avs.core.execute import ExecutionParams
+from avs.core.media import write_media
 from avs.datasets import DataParams, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
@@ -44,6 +47,9 @@ def test_every_verb_shows_an_example_that_it_takes(verb: str) -> None:
         ("weights nothing", "no published weights of nothing"),
         ("doctor --dataset nothing", "--dataset ('nothing') must be one of demo"),
         ("doctor --annotations absent.txt", "absent.txt"),
+        ("doctor --dataset demo --annotations absent.txt", "give it, or --videos and --annotations"),
+        ("doctor --max-failed 5", "--max-failed (5) must be a share from 0 to 1"),
+        ("long", "holds neither of EPIC_Sounds_train.csv"),
         ("doctor --seconds 0", "options: top level: seconds (0) must be >= 1"),
         ("doctor", "is not there (run: dvc repro install@clips, or"),
         ("doctor --annotations-only -o params.yaml", "params.yaml: File exists"),
@@ -96,3 +102,21 @@ def test_a_clip_is_exported_as_files(here: Path, tiny_videos: Path) -> None:
         main(["export", "v1", "out"])
     with pytest.raises(SystemExit, match="0 clips are named 'v3': give a key, for example"):
         main(["export", "v3", "out"])
+
+
+def test_anchors_of_long_videos(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["video_id,start_timestamp,stop_timestamp,class", "P01_01,00:00:02.000,00:00:03.500,click"]
+    annotations = here / "data/epic_sounds/annotations/EPIC_Sounds_validation.csv"
+    annotations.parent.mkdir(parents=True)
+    annotations.write_text("\n".join(rows))
+    audio = np.zeros(6 * 16000)
+    audio[2 * 16000 : 3 * 16000] = 0.5 * np.sin(np.arange(16000))
+    frames = [np.full((32, 32, 3), 20 * second, np.uint8) for second in range(6)]
+    (here / "data/epic_sounds/videos").mkdir()
+    write_media(here / "data/epic_sounds/videos/P01_01.mp4", frames, 1, audio=(audio * 32767).astype(np.int16))
+    main(["long", "--k", "1", "--budget", "2", "--frames", "seen"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["videos"] == 1
+    assert found["anchors"]["recall_d0"] == 1
+    assert "2.jpg" in {path.name for path in (here / "seen/P01_01").iterdir()}
+    assert len(list((here / "seen/P01_01").iterdir())) == 2

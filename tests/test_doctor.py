@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from avs.core.clips import read_table
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.core.media import unjpeg, write_media
 from avs.datasets.annotations import Annotation, read_annotations
@@ -103,6 +105,22 @@ def test_clips_of_one_long_video_are_looked_at_each(tiny_videos: Path) -> None:
         }
 
 
+def test_what_is_no_place_or_no_file_is_told_and_not_looked_at(tiny_videos: Path) -> None:
+    os.mkfifo(tiny_videos / "pipe.mp4")
+    rows = [
+        ROW,
+        replace(ROW, video="v0.mp4", clip_start=float("nan"), number=1),
+        replace(ROW, video="pipe.mp4", number=2),
+    ]
+    findings = diagnose(rows, tiny_videos, ExecutionParams(workers=2)).findings
+    assert {(f.key, f.problem) for f in findings if f.severity in ("stop", "lost")} >= {
+        ("1-v0", "bad_annotation"),
+        ("2-pipe", "unreadable"),
+    }
+    with pytest.raises(InputError, match="no row to look at"):
+        diagnose([], tiny_videos, INLINE)
+
+
 def test_the_share_of_lost_rows_decides() -> None:
     def diagnosis(*problems: str) -> Diagnosis:
         findings = [Finding(f"{n}-v", "v", p, PROBLEMS[p].severity, "", "") for n, p in enumerate(problems)]
@@ -112,12 +130,13 @@ def test_the_share_of_lost_rows_decides() -> None:
     assert diagnosis("missing").verdict(0.1) == ""
     assert diagnosis("missing", "truncated").verdict(0.1) == "more than a share of 0.1"
     assert diagnosis("silent", "short", "rotated").verdict(0) == ""
+    assert diagnosis(*["missing"] * 10).verdict(1) == "none is left"
     assert "no stage will start" in diagnosis("bad_annotation").verdict(0.5)
 
 
 def test_findings_are_written_printed_and_drawn(tmp_path: Path) -> None:
     many = [replace(ROW, video=f"{n}.mp4", start=1, end=1, number=n) for n in range(9)]
-    diagnosis = diagnose([*many, replace(ROW, video="x.mp4", label="[b]動画", number=9)], None, INLINE)
+    diagnosis = diagnose([*many, replace(ROW, video="x.mp4", label="[b]動画 $\\frac$", number=9)], None, INLINE)
     write_findings(tmp_path / "findings.tsv", diagnosis)
     assert read_table(tmp_path / "findings.tsv", Finding) == diagnosis.findings
     console = Console(record=True, width=140, file=(tmp_path / "screen").open("w"))
@@ -147,17 +166,17 @@ def test_every_hard_clip_is_told(tmp_path: Path, full: bool) -> None:
         (tmp_path / names.get(path.name, path.name)).symlink_to(path)
     rows = read_annotations(SHARED / "pairs_hard/Annotations.txt", 10)
     diagnosis = diagnose([replace(row, split="train") for row in rows], tmp_path, ExecutionParams(workers=2), full=full)
-    assert {Path(f.video).stem: f.problem for f in diagnosis.findings} == {
-        "no_audio": "no_audio",
-        "short_9.3s": "short",
-        "long_11s": "long",
-        "vfr": "odd_rate",
-        "truncated_tail": "truncated",
-        "truncated_noindex": "unreadable",
-        "corrupt_bytes": "damaged",
-        "zero_bytes": "unreadable",
-        "tiny_30fps_64x48": "small",
-        "portrait_rotated": "rotated",
-        "audio_starts_0.4s_late": "late_audio",
-    }
+    assert sorted((Path(f.video).stem, f.problem) for f in diagnosis.findings) == [
+        ("audio_starts_0.4s_late", "late_audio"),
+        ("corrupt_bytes", "damaged"),
+        ("long_11s", "long"),
+        ("no_audio", "no_audio"),
+        ("portrait_rotated", "rotated"),
+        ("short_9.3s", "short"),
+        ("tiny_30fps_64x48", "small"),
+        ("truncated_noindex", "unreadable"),
+        ("truncated_tail", "truncated"),
+        ("vfr", "odd_rate"),
+        ("zero_bytes", "unreadable"),
+    ]
     assert (diagnosis.lost, diagnosis.looked_at) == (3, 14)

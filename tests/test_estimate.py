@@ -87,7 +87,6 @@ def test_demo_videos_are_made_for_it_or_taken(config: Config) -> None:
     open_dataset("demo", config.data).prepare(config.execution)
     after = costs(config)["install@clips"]
     assert after.disk == 0
-    assert after.seconds < before.seconds
 
 
 @pytest.mark.usefixtures("quick")

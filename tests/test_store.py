@@ -107,11 +107,27 @@ def test_results_are_copied_out_where_asked(tmp_path: Path, monkeypatch: pytest.
     write_json(Path("results/p0/metrics.json"), {"a": 1})
     write_json(Path("results/p0/plots/arms.json"), [])
     Path("params.yaml").write_text("k: 2\n")
-    store.copy_results("p0")
+    monkeypatch.delenv("AVS_RUNS_DIR", raising=False)
+    assert store.runs_root() is None
     monkeypatch.setenv("AVS_RUNS_DIR", str(tmp_path / "runs"))
-    store.copy_results("cache")
-    assert not (tmp_path / "runs").exists()
-    store.copy_results("p0")
+    runs = store.runs_root()
+    assert runs == tmp_path / "runs"
+    store.copy_results("cache", runs)
+    assert list(runs.iterdir()) == []
+    store.copy_results("p0", runs)
     copied = {str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").rglob("*") if path.is_file()}
     assert copied == {"p0/metrics.json", "p0/plots/arms.json", "p0/params.yaml"}
     assert (tmp_path / "runs/p0/metrics.json").read_bytes() == Path("results/p0/metrics.json").read_bytes()
+
+
+def test_where_results_cannot_be_copied_is_told_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AVS_RUNS_DIR", str(tmp_path / "file/runs"))
+    with pytest.raises(InputError, match=r"AVS_RUNS_DIR \(.*file/runs\) cannot be made: Not a directory"):
+        store.runs_root()
+    write_json(Path("results/p0/metrics.json"), {"a": 1})
+    store.copy_results("p0", tmp_path / "file")
+    assert "results could not be copied: Not a directory" in capsys.readouterr().err

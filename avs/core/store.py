@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,17 +56,33 @@ def own_root(folder: Path) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def copy_results(stage: str, results: Path = Path("results")) -> None:
-    """Copy what a stage left in its folder of `results` to `$AVS_RUNS_DIR/<stage>`, if set, with its params.yaml."""
+def runs_root() -> Path | None:
+    """The folder that results are copied to, `$AVS_RUNS_DIR`, if set. Raises InputError if it can't be written to."""
     chosen = os.environ.get("AVS_RUNS_DIR")
-    folder = results / stage
-    if not chosen or not folder.is_dir():
+    if not chosen:
+        return None
+    folder = Path(chosen).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"AVS_RUNS_DIR ({folder}) cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"AVS_RUNS_DIR ({folder}) cannot be written to")
+    return folder
+
+
+def copy_results(stage: str, runs: Path, results: Path = Path("results")) -> None:
+    """Copy what a stage left in its folder of `results`, if it has one, to `runs/<stage>`, with its params.yaml."""
+    folder, target = results / stage, runs / stage
+    if not folder.is_dir():
         return
-    target = Path(chosen).expanduser().absolute() / stage
     files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    for name, path in (files | {Path("params.yaml"): Path("params.yaml")}).items():
-        with atomic(target / name) as file, path.open("rb") as source:
-            shutil.copyfileobj(source, file)
+    try:
+        for name, path in (files | {Path("params.yaml"): Path("params.yaml")}).items():
+            with atomic(target / name) as file, path.open("rb") as source:
+                shutil.copyfileobj(source, file)
+    except OSError as error:  # the results themselves are there: the stage has done its work
+        print(f"{target}: results could not be copied: {error.strerror}", file=sys.stderr)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from avs.audio.backend import Backend
 from avs.core.errors import InputError
 from avs.core.execute import progress
-from avs.core.media import RATE, read_media, read_sound
+from avs.core.media import RATE, MediaError, jpeg, read_media, read_sound
+from avs.core.store import atomic
 from avs.sampling.anchors import require_non_negative, select_anchors
 
 DELTAS = (0, 1, 2)
@@ -32,9 +34,17 @@ class LongClip:
 def read_long(
     folder: Path, videos: Mapping[str, str], events: Mapping[str, Sequence[tuple[float, float]]], backend: Backend
 ) -> Iterator[LongClip]:
-    """The scored videos that have events, one at a time; paths below `folder` and events by the video's name."""
+    """The scored videos that have events, one at a time; paths below `folder` and events by the video's name.
+
+    One whose sound cannot be read is named on stderr and left out.
+    """
     for name in progress(sorted(videos.keys() & events.keys()), "long videos"):
-        yield LongClip(name, score_sound(read_sound(folder / videos[name]), backend), events[name])
+        try:
+            sound = read_sound(folder / videos[name])
+        except MediaError as error:
+            print(f"{videos[name]}: {error}", file=sys.stderr)
+        else:
+            yield LongClip(name, score_sound(sound, backend), events[name])
 
 
 def score_sound(samples: np.ndarray, backend: Backend) -> np.ndarray:
@@ -69,19 +79,31 @@ def select_seconds(
     return sorted(chosen + rest[: budget - len(chosen)])
 
 
+def choose_seconds(
+    scores: np.ndarray, *, k: int, budget: int, radius: int = 2, stride: int = 5, nms_radius: int = 2
+) -> tuple[list[int], list[int]]:
+    """The k anchors (nms) of a long video, and the `budget` seconds chosen about them."""
+    anchors = select_anchors(scores, k=k, select="nms", nms_radius=nms_radius)
+    return anchors, select_seconds(scores, anchors, budget=budget, radius=radius, stride=stride)
+
+
 def _thinned(seconds: Sequence[int], room: int) -> list[int]:
     if len(seconds) <= room:
         return list(seconds)
     return [seconds[(2 * place + 1) * len(seconds) // (2 * room)] for place in range(room)]
 
 
-def frames_at(path: Path, seconds: Sequence[int]) -> list[np.ndarray]:
+def frames_at(path: Path, seconds: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames shown at t + 0.5 s of ascending seconds of a video; each run of them is read at once."""
-    frames: list[np.ndarray] = []
-    runs = np.split(np.asarray(seconds, int), np.flatnonzero(np.diff(seconds) != 1) + 1)
-    for run in runs:
-        frames += read_media(path, len(run), start=float(run[0])).frames if len(run) else []
-    return frames
+    for run in np.split(np.asarray(seconds, int), np.flatnonzero(np.diff(seconds) != 1) + 1):
+        yield from read_media(path, len(run), start=float(run[0])).frames if len(run) else []
+
+
+def write_frames(path: Path, seconds: Sequence[int], out: Path) -> None:
+    """Write those frames as `out/<second>.jpg`."""
+    for second, frame in zip(seconds, frames_at(path, seconds), strict=True):
+        with atomic(out / f"{second}.jpg") as file:
+            file.write(jpeg(frame))
 
 
 def recall_of_seconds(
@@ -117,8 +139,9 @@ def evaluate_long(
     rows: list[dict[str, dict[str, float]]] = []
     for clip in clips:
         if _reach(clip.events, len(clip.scores), 0):
-            anchors = select_anchors(clip.scores, k=k, select="nms", nms_radius=nms_radius)
-            looked = select_seconds(clip.scores, anchors, budget=budget, radius=radius, stride=stride)
+            anchors, looked = choose_seconds(
+                clip.scores, k=k, budget=budget, radius=radius, stride=stride, nms_radius=nms_radius
+            )
             rows.append(_recalls(clip, "anchors", anchors) | _recalls(clip, "selected", looked))
     if not rows:
         raise InputError("none of the long videos has an event")

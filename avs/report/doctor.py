@@ -119,7 +119,7 @@ def _draw_balance(axes: Axes, rows: list[Annotation]) -> None:
     totals = table.sum(axis=0)
     names = [f"{split or 'no split'}\n{total} rows" for split, total in zip(splits, totals, strict=True)]
     axes.set_xticks(range(len(splits)), names)
-    axes.set_yticks(range(len(classes)), [name or "(empty)" for name in classes], fontsize=8)
+    axes.set_yticks(range(len(classes)), [name or "(empty)" for name in classes], fontsize=8, parse_math=False)
     axes.tick_params(length=0)
     axes.set_title("Rows by class and split")
     axes.spines[:].set_visible(False)
