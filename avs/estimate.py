@@ -28,7 +28,7 @@ from avs.config import Config
 from avs.core.clips import Clip, locate, read_table
 from avs.core.errors import InputError
 from avs.core.media import RATE, Media, jpeg, unjpeg, wav
-from avs.core.stats import paired_bootstrap, standardized
+from avs.core.stats import paired_bootstrap
 from avs.core.store import ItemStore, own_root, sha256_file
 from avs.datasets import open_dataset
 from avs.datasets.annotations import Annotation
@@ -37,6 +37,7 @@ from avs.localization.p0 import CONTRASTS, TESTED
 from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.preprocess import media_key
 from avs.report.costs import StageCost
+from avs.standardize import standardized
 from avs.vision.encoder import Encoder, load_encoder
 
 _STEPS = 3  # training steps an epoch, in calibration

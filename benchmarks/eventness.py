@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from avs.audio.backend import Backend
-from avs.audio.eventness import EventnessParams, make_backend, methods
+from avs.audio.eventness import EventnessParams, make_backend, methods, published_weights
 from avs.audio.features import basic_features
 from avs.audio.supervised import Supervised, plan_lessons
 from avs.core.clips import Clip
 from avs.core.errors import InputError
 from avs.core.execute import one_thread, progress
 from avs.core.media import read_media
+from avs.core.weights import fetch
 from avs.datasets.annotations import read_annotations
 from avs.localization.recall import recall_table
 from avs.sampling.anchors import select_anchors
@@ -34,7 +35,7 @@ TIMED = 3  # clips that random weights are timed on
 
 COMBINED = ("energy+yamnet", "energy+silero_vad")
 UNJUDGED = {"weights": "random", "recall_d0": None, "fallback": None}
-RANDOM = {"ast": "ast", "ast softmax_padded": "ast", "panns": "panns", "audiomae": "audiomae"}
+READINGS = ("ast softmax_padded",)
 
 
 def main(pairs: Path) -> None:
@@ -42,13 +43,12 @@ def main(pairs: Path) -> None:
     test = [i for i, clip in enumerate(clips) if clip.split == "test" and clip.event().any()]
     events = np.stack([clips[i].event() for i in test])
     rows: dict[str, Any] = {}
-    for name in progress(sorted({*methods(), *COMBINED, *RANDOM}), "backends"):
-        if name in RANDOM:
-            reading = name.partition(" ")[2] or None
-            backend = make_backend(RANDOM[name], weights="random", reading=reading)
+    for name in progress(sorted({*methods(), *COMBINED, *READINGS}), "backends"):
+        backend = _made(name)
+        if backend.weights_digest == "random":
             rows[name] = _measured(backend, sounds[test[:TIMED]])[1] | UNJUDGED
         else:
-            scores, rows[name] = _scored(make_backend(name), clips, sounds, test)
+            scores, rows[name] = _scored(backend, clips, sounds, test)
             rows[name] |= _judged(scores, rows[name]["std_threshold"], events)
     controls = recall_table(events, [[]] * len(events), k=K, deltas=(0,))
     figures = {
@@ -60,6 +60,18 @@ def main(pairs: Path) -> None:
     }
     record("eventness", figures)
     print(table(figures))
+
+
+def _made(name: str) -> Backend:
+    """The backend of a row, with random weights where its published ones cannot be had."""
+    method, _, reading = name.partition(" ")
+    try:
+        for source in filter(None, [published_weights().get(method)]):
+            fetch(source)
+        return make_backend(method, reading=reading or None)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return make_backend(method, weights="random", reading=reading or None)
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -89,9 +89,9 @@ def test_short_sounds_take_the_middle_positions(backend: AstTagger) -> None:
 
 def test_windows_matter(backend: AstTagger) -> None:
     clip = wave("clip", (1, 80000), scale=0.4)
-    near, far = (AstTagger(weights=backend.weights, window=w)(clip, num_seconds=5) for w in (1.0, 5.0))
+    near, far = (AstTagger(weights=backend.weights, window=w)(clip, num_seconds=5) for w in (1.0, 4.5))
     assert near.std() > 1e-3
-    assert np.ptp(far) == 0  # all of the clip is around every second
+    assert far.std() < near.std()  # nearly all of the clip is around every second
 
 
 def test_files_that_do_not_fit_are_refused_by_name(tensors: dict[str, torch.Tensor]) -> None:

@@ -1,12 +1,15 @@
 """AudioMAE: the layout of its files, and parity with timm's transformer."""
 
+from argparse import Namespace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from golden_fill import fill_array, wave
 
 from avs.audio import kaldi
-from avs.audio.audiomae import AudioMae
+from avs.audio.audiomae import AudioMae, AudioMaeTagger
 from avs.audio.eventness import EventnessParams, make_backend
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
@@ -82,9 +85,16 @@ def test_files_that_do_not_fit_are_refused_by_name(tensors: dict[str, torch.Tens
         load_all(AudioMae(**SMALL), pretrained)  # without its trained head the scores would be noise
 
 
+def test_the_authors_settings_beside_the_weights_run_nothing(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    torch.save({"model": tensors, "args": Namespace(lr=1.0)}, tmp_path / "finetuned.pth")
+    network = AudioMae(**SMALL)
+    AudioMaeTagger("random")._load(network, tmp_path / "finetuned.pth")
+    torch.testing.assert_close(network.state_dict()["head.bias"], tensors["head.bias"], rtol=0, atol=0)
+
+
 def test_without_weights_it_says_where_they_are() -> None:
     with pytest.raises(
-        InputError, match=r"finetuned.pth from https://github.com/.*eventness.weights=file:PATH#sha256="
+        InputError, match=r"finetuned.pth from https://github.com/.*eventness.weights to file:PATH#sha256="
     ):
         make_backend("audiomae")
     with pytest.raises(InputError, match=r"params: top level: audiomae has no weights here"):

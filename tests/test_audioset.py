@@ -38,7 +38,8 @@ def test_surroundings_are_real_sound_around_each_second() -> None:
     wide = np.stack(surroundings(sound, 10, 2.0))
     assert wide[:, 0].tolist() == [0, 5, 15, 20]
     assert wide.shape == (4, 20)
-    np.testing.assert_array_equal(surroundings(sound, 10, 9.0), [sound] * 4)
+    assert [heard[0] for heard in surroundings(sound, 10, 3.9)] == [0, 0, 1, 1]
+    np.testing.assert_array_equal(surroundings(sound[:10], 10, 9.0), [sound[:10]])
 
 
 def test_scores_are_probabilities_of_events_only() -> None:
@@ -62,6 +63,11 @@ def test_the_higher_rate_hears_the_same_sound() -> None:
     clip = wave("clip", (1, 48000))
     slow, fast = (cls(weights="random")(clip, num_seconds=3) for cls in (Listener, Fast))
     np.testing.assert_allclose(slow, fast, rtol=0, atol=1e-4)
+
+
+def test_a_window_as_long_as_the_clip_is_refused() -> None:
+    with pytest.raises(InputError, match=r"eventness.window \(3\) must be shorter than the clips \(3 s\)"):
+        Listener(weights="random", window=3.0)(wave("clip", (1, 48000)), num_seconds=3)
 
 
 def test_identity_is_all_that_scores_depend_on() -> None:

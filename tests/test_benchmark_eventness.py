@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avs.audio.eventness import auto_std_threshold, make_backend, methods
+from avs.audio.backend import find_backend
+from avs.audio.eventness import make_backend, methods
 from avs.core.clips import Clip
 from avs.core.errors import InputError
 from benchmarks import eventness as benchmark
@@ -21,7 +22,7 @@ def test_every_backend_is_documented_with_its_scale() -> None:
     for method in methods():
         row = next((line for line in DOCS.splitlines() if line.startswith(f"| `{method}` |")), "")
         cells = [cell.strip() for cell in row.split("|")]
-        assert cells[4:5] == [str(auto_std_threshold(method))], method
+        assert cells[4:5] == [str(find_backend(method).scale.std_threshold)], method
 
 
 def test_the_docs_quote_what_was_measured() -> None:

@@ -121,7 +121,7 @@ def test_commands_run_as_modules(stage: str) -> None:
 def test_nothing_imports_upwards() -> None:
     layers = [
         "core",
-        "datasets preprocess doctor",
+        "datasets preprocess standardize doctor",
         "audio sampling vision",
         "localization",
         "report",

@@ -13,8 +13,8 @@ from golden_fill import wave
 from test_features import CASES, golden_waveform
 
 from avs.audio import backend as module
-from avs.audio.backend import Scale
-from avs.audio.eventness import EventnessParams, auto_std_threshold, eventness, make_backend, methods
+from avs.audio.backend import Scale, find_backend
+from avs.audio.eventness import EventnessParams, eventness, make_backend, methods
 from avs.core.errors import InputError
 from avs.core.params import build
 
@@ -46,7 +46,7 @@ def test_every_backend_says_what_it_is(method: str) -> None:
     backend = make_backend(method, **UNPUBLISHED.get(method, {}))
     assert backend.version >= 1
     assert backend.scale.unit
-    assert auto_std_threshold(method) == backend.scale.std_threshold > 0
+    assert find_backend(method).scale.std_threshold == backend.scale.std_threshold > 0
     digest = backend.weights_digest
     assert digest in (None, "random") or len(digest) == 64
     assert backend.identity == json.loads(json.dumps(backend.identity))
@@ -57,8 +57,8 @@ def test_delta_threshold_stands_for_the_contrast_of_energys() -> None:
     """An on-off step whose energy std is exactly energy's threshold has energy_delta's threshold as delta std."""
     energy = np.array([0, 0, 0, 2, 2, 2, 2, 2, 0, 0])
     delta = np.abs(np.diff(energy, prepend=energy[:1]))
-    assert energy.std() == pytest.approx(auto_std_threshold("energy"))
-    assert delta.std() == pytest.approx(auto_std_threshold("energy_delta"))
+    assert energy.std() == pytest.approx(find_backend("energy").scale.std_threshold)
+    assert delta.std() == pytest.approx(find_backend("energy_delta").scale.std_threshold)
 
 
 def test_a_backend_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:

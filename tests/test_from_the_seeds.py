@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from avs.cli import make_parser
 from avs.config import Config
@@ -97,9 +98,9 @@ def _dvc_can(words: list[str]) -> bool:
     words = words[1:] if words[0] == "repro" else words[2:]
     settings = [words[i + 1] for i, word in enumerate(words) if word == "-S"]
     stages = [word for word in words if word != "-S" and word not in settings]
-    values = dict(setting.split("=", 1) for setting in settings)
     known = all(stage.partition("@")[0] in STAGES for stage in stages)
-    return known and _takes({key: yaml.safe_load(value) for key, value in values.items()})
+    overrides = OverridesParser.create().parse_overrides(settings)  # DVC's own reading of what follows -S
+    return known and _takes({override.key_or_group: override.value() for override in overrides})
 
 
 def _has_key(key: str) -> bool:

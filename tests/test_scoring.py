@@ -41,7 +41,7 @@ def run(media: Path, workers: int = 1, **options: object) -> tuple[np.ndarray, d
 
 def test_scores_are_the_backends(media: Path) -> None:
     scores, counts = run(media, workers=3)
-    assert counts == {"clips": 6, "computed": 6}
+    assert counts == {"clips": 6, "computed": 6, "flat": 0}
     shards = MediaShards(media)
     expected = [make_backend("energy")(shards.waveform(clip)[None], num_seconds=3)[0] for clip in shards.clips]
     np.testing.assert_array_equal(scores, expected)
@@ -63,8 +63,8 @@ def test_interrupted_work_goes_on(media: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(KeyboardInterrupt):
         run(media)
     monkeypatch.setattr(Energy, "_score", score)
-    assert run(media)[1] == {"clips": 6, "computed": 4}
-    assert run(media)[1] == {"clips": 6, "computed": 0}
+    assert run(media)[1]["computed"] == 4
+    assert run(media)[1]["computed"] == 0
 
 
 @pytest.mark.usefixtures("_narrow")
@@ -86,3 +86,17 @@ def test_threads_change_nothing(media: Path, monkeypatch: pytest.MonkeyPatch, tm
     several, counts = run(media, workers=3, **options)
     assert counts["computed"] == 6
     np.testing.assert_array_equal(one, several)
+
+
+def test_the_device_reaches_the_backend(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+    monkeypatch.setattr(Energy, "on", lambda self, device: devices.append(device) or self)
+    for method in ("energy", "energy+energy_delta"):
+        execution = ExecutionParams(devices=("cpu", "cpu"))
+        score_clips(media, media.parent / "out", EventnessParams(method), execution)
+    assert devices == ["cpu", "cpu"]
+
+
+def test_flat_clips_are_counted(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Energy, "_score", lambda self, seconds, sample_rate: np.zeros(len(seconds)))
+    assert run(media)[1]["flat"] == 6

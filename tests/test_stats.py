@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from avs.core.errors import InputError
-from avs.core.stats import holm, paired_bootstrap, paired_t, permutation_test, standardized
+from avs.core.stats import holm, paired_bootstrap, paired_t, permutation_test
 
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=12)
 
@@ -153,15 +153,3 @@ def test_holm_properties(pvalues: list[float]) -> None:
     # Rejecting by the adjusted values is Holm's procedure: step down until the first failure.
     passes = p[order] * np.arange(len(p), 0, -1) <= 0.05
     assert ((adjusted <= 0.05).sum()) == (len(p) if passes.all() else passes.argmin())
-
-
-def test_standardizing_uses_training_clips_only() -> None:
-    table = np.random.default_rng(0).normal(3, 2, (2, 12, 4, 5)).astype(np.float32)
-    table[..., 0] = 7  # a constant feature stays finite
-    train = np.arange(6)
-    done = standardized(table, train)
-    np.testing.assert_allclose(done[:, train].mean((0, 1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(done[:, train, :, 1:].std((0, 1, 2)), 1, atol=1e-5)
-    shifted = table.copy()
-    shifted[:, 6:] += 100
-    np.testing.assert_array_equal(standardized(shifted, train)[:, train], done[:, train])

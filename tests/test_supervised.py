@@ -130,6 +130,20 @@ def test_no_network_scores_a_video_whose_labels_it_saw(method: str) -> None:
     assert not np.array_equal(scores(method, clips, features, 1)[0], scores(method, relabel(clips, 0), features, 1)[0])
 
 
+def test_no_network_scores_a_video_whose_features_it_saw() -> None:
+    """Not even their mean and deviation: one fold's features leave the scores of its own network's others alone."""
+    clips = make_clips(8, 0)
+    features = make_features(clips)
+    before = scores("audio_basic_lr", clips, features, folds=2)
+    (first, second) = plan_lessons(clips, 2)
+    louder = features.copy()
+    louder[second.pupils[0]] *= 100
+    after = scores("audio_basic_lr", clips, louder, folds=2)
+    others = second.pupils[1:]
+    np.testing.assert_array_equal(after[others], before[others])
+    assert (after[first.pupils] != before[first.pupils]).any()
+
+
 @pytest.mark.parametrize("method", LEARNT)
 def test_labels_outside_training_do_not_matter(method: str) -> None:
     clips = make_clips(train=8, test=4)
@@ -295,7 +309,7 @@ def media(tiny_videos: Path, tmp_path: Path) -> Path:
 
 def test_the_stage_keeps_features_and_not_scores(media: Path, tmp_path: Path) -> None:
     lr = EventnessParams("audio_basic_lr", folds=2)
-    assert score_clips(media, tmp_path / "a", lr, INLINE) == {"clips": 6, "computed": 6}
+    assert score_clips(media, tmp_path / "a", lr, INLINE)["computed"] == 6
     assert np.load(tmp_path / "a/scores.npy").argmax(1).tolist() == [1] * 6
     assert np.load(tmp_path / "a/features.npy").shape == (6, 3, 10)
     meta = json.loads((tmp_path / "a/meta.json").read_text())
@@ -319,3 +333,14 @@ def test_scores_that_are_not_learnt_keep_their_keys(media: Path, tmp_path: Path)
     first = MediaShards(media).clips[0]
     key = item_key(method="energy", version=1, weights=None, features=1, media=first.media)
     assert ItemStore("eventness").load_array(key).shape == (3, 11)
+
+
+def test_what_is_described_in_another_way_is_computed_again(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fbank = EventnessParams("audio_fbank_mlp", folds=2)
+    assert score_clips(media, tmp_path / "a", fbank, INLINE)["computed"] == 6
+    monkeypatch.setattr("avs.audio.supervised.FBANK_VERSION", 99)
+    assert score_clips(media, tmp_path / "b", fbank, INLINE)["computed"] == 6
+    monkeypatch.setattr("avs.audio.features.VERSION", 99)
+    assert score_clips(media, tmp_path / "c", fbank, INLINE)["computed"] == 6

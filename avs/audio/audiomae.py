@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +23,8 @@ _WAY_OUT = (
     "https://github.com/facebookresearch/AudioMAE (its README, Checkpoints, 2; licence: CC BY-NC 4.0), or its port to "
     "timm as pytorch_model.bin or model.safetensors from "
     "https://huggingface.co/gaunernst/vit_base_patch16_1024_128.audiomae_as2m_ft_as20k, put it anywhere, and set "
-    "eventness.weights=file:PATH#sha256=DIGEST (see: sha256sum PATH)"
+    "eventness.weights to file:PATH#sha256=DIGEST (see: sha256sum PATH; for a run: "
+    "dvc exp run -S 'eventness.weights=\"file:PATH#sha256=DIGEST\"')"
 )
 
 
@@ -38,6 +42,10 @@ class AudioMaeTagger(Tagger):
 
     def _build(self) -> AudioMae:
         return AudioMae()
+
+    def _load(self, network: Any, file: Path) -> None:
+        with torch.serialization.safe_globals([Namespace]):  # its authors may have saved their settings beside it
+            super()._load(network, file)
 
 
 class AudioMae(nn.Module):

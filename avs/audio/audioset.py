@@ -125,7 +125,13 @@ class Tagger(Backend):
 
 def surroundings(sound: np.ndarray, rate: int, window: float) -> list[np.ndarray]:
     """For each whole second of a sound [T * rate] the `window` seconds around it that lie in the sound."""
-    width = min(round(window * rate), len(sound))
+    width = round(window * rate)
+    if width >= len(sound) > rate:
+        raise InputError(
+            f"eventness.window ({window:g}) must be shorter than the clips ({len(sound) / rate:g} s): "
+            "all seconds would hear the same"
+        )
+    width = min(width, len(sound))
     starts = np.arange(len(sound) // rate) * rate + (rate - width) // 2
     return [sound[start : start + width] for start in np.clip(starts, 0, len(sound) - width)]
 

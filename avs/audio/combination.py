@@ -30,7 +30,8 @@ class Combination(Backend):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return super().identity | {"parts": {name: part.identity for name, part in self.parts.items()}}
+        parts = {n: part.identity | {"std_threshold": part.scale.std_threshold} for n, part in self.parts.items()}
+        return super().identity | {"parts": parts}
 
     def on(self, device: str) -> Combination:
         return replace(self, parts={name: part.on(device) for name, part in self.parts.items()})

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from avs.audio import ast_tagger, audiomae, energy, panns, silero, supervised, yamnet_tagger  # noqa: F401  # register
-from avs.audio.backend import BACKENDS, Backend, find_backend, make_single
+from avs.audio.backend import BACKENDS, Backend, make_single
 from avs.audio.combination import combine
 from avs.core.params import params
 from avs.core.weights import check_pinned
@@ -70,8 +70,3 @@ def eventness(
 ) -> np.ndarray:
     """Score waveforms [N,S] once: [N,T] float32. See `make_backend` for options and `Backend.__call__`."""
     return make_backend(method, **options)(waveforms, sample_rate=sample_rate, num_seconds=num_seconds)
-
-
-def auto_std_threshold(method: str) -> float:
-    """What `std_threshold: auto` means for this method's scores, in their own unit."""
-    return (make_backend(method) if "+" in method else find_backend(method)).scale.std_threshold

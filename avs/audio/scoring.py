@@ -43,7 +43,8 @@ def score_clips(media: Path, out: Path, p: EventnessParams, execution: Execution
     write_table(out / "index.tsv", shards.table(), Clip)
     scale = {"unit": backend.scale.unit, "std_threshold": backend.scale.std_threshold}
     write_json(out / "meta.json", provenance | {"scale": scale, "failed_clips": len(shards.failed)})
-    return {"clips": len(shards.clips), "computed": computed}
+    flat = int((scores.std(axis=1) < backend.scale.std_threshold).sum())
+    return {"clips": len(shards.clips), "computed": computed, "flat": flat}
 
 
 def _per_clip(

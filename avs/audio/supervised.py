@@ -22,7 +22,7 @@ from avs.audio.features import FBANK_VERSION, fbank_features
 from avs.core.clips import BACKGROUND, Clip, class_names, targets
 from avs.core.errors import InputError
 from avs.core.execute import one_thread, progress
-from avs.core.stats import standardized
+from avs.standardize import standardized
 
 _BATCH_ROWS = 2048
 _NONE = -1  # the fold of a video that is in none

@@ -1,4 +1,4 @@
-"""Is one arm better than another: paired bootstrap, permutation and t tests, Holm's adjustment; standardising."""
+"""Is one arm better than another: paired bootstrap, permutation and t tests, and Holm's adjustment."""
 
 from __future__ import annotations
 
@@ -95,13 +95,6 @@ def holm(pvalues: Mapping[str, float] | Sequence[float] | np.ndarray) -> dict[st
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-def standardized(table: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """(x - mean) / std per last axis, by the statistics of the clips at positions `train` of axis -3."""
-    rows = table[..., train, :, :].reshape(-1, table.shape[-1]).astype(np.float64)
-    mean, std = rows.mean(0), rows.std(0)
-    return ((table - mean) / np.where(std > 1e-8, std, 1.0)).astype(np.float32)
 
 
 def _paired(a: Scores, b: Scores) -> np.ndarray:

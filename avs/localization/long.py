@@ -48,7 +48,11 @@ def read_long(
 
 
 def score_sound(samples: np.ndarray, backend: Backend) -> np.ndarray:
-    """Eventness of every whole second of int16 [S * 16000]: [S], in blocks that share a second."""
+    """Eventness of every whole second of int16 [S * 16000]: [S], in blocks of a minute that share a second.
+
+    A backend that hears beyond the second before (a window of more than 2 s, a memory) hears silence there at the
+    beginning of each block.
+    """
     scores = []
     for begin in range(0, len(samples) // RATE, _BLOCK):
         lead = min(begin, 1)

@@ -11,11 +11,11 @@ import torch
 
 from avs.core.clips import Clip, class_names, read_table, targets
 from avs.core.errors import InputError
-from avs.core.stats import standardized
 from avs.localization.arms import ARMS, Proposal, check_budgets, plans, propose_all
 from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
+from avs.standardize import standardized
 
 
 @dataclass(frozen=True)
