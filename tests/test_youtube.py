@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import yt_dlp
 
+import stages.install
+import stages.preprocess
+from avs.config import load_config
 from avs.core.clips import read_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
@@ -24,6 +27,7 @@ from avs.datasets.local import LocalParams
 from avs.datasets.youtube import Gone, YouTube, YouTubeParams, located
 from avs.preprocess import preprocess
 
+ROOT = Path(__file__).resolve().parents[1]
 INLINE = ExecutionParams(backend="inline")
 HEADER = "video\tlabel\tstart\tend\tsplit\tclip_start"
 
@@ -220,6 +224,18 @@ def test_two_runs_fetch_each_video_once(server: Any, rows: Any) -> None:
         first, second = pool.map(installed, [p, p])
     assert first == second
     assert len(server.asked) == 2 * asked
+
+
+def test_preprocess_asks_for_nothing(server: Any, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.videos["ccccccccccc"] = 429
+    p = rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", "ccccccccccc\tDog\t0\t2\ttrain\t0", retries=0)
+    data = DataParams(DemoParams(), LocalParams(), youtube=p, max_failed_fraction=0.5)
+    config = replace(load_config(ROOT / "params.yaml"), dataset="youtube", data=data, execution=INLINE)
+    monkeypatch.chdir(tmp_path)
+    assert stages.install.main(config) == {"clips": 1, "failed": 1}
+    asked = len(server.asked)
+    assert stages.preprocess.main(config)["computed"] == 1
+    assert len(server.asked) == asked
 
 
 @pytest.mark.parametrize("name", ["../../../etc", "a/bbbbbbbbb", "https://x.y", "%(title)s.sh", "short", "x" * 12])
