@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from avs.core.clips import Clip, Failed, check_failures, read_table, write_table
 from avs.datasets import open_dataset
+from avs.datasets.demo import Demo
 from avs.preprocess import preprocess
 from stages import run
 
@@ -21,7 +22,8 @@ def main(config: Config) -> dict[str, int]:
     clips = read_table(INSTALLED / "clips.tsv", Clip)
     missing = read_table(INSTALLED / "failures.tsv", Failed)
     dataset = open_dataset(config.dataset, config.data)
-    dataset.prepare(config.execution)
+    if isinstance(dataset, Demo):  # its videos can be made again; to fetch others is for install
+        dataset.prepare(config.execution)
     written, failed, computed = preprocess(clips, dataset.folder(), OUT, config.execution)
     write_table(OUT / "failures.tsv", missing + failed, Failed)
     check_failures(failed, len(clips), config.data.max_failed_fraction)

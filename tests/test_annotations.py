@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from avs.core.errors import InputError
+from avs.datasets import annotations
 from avs.datasets.annotations import AVE_HEADER, Annotation, faults, read_annotations, with_hashed_splits
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -100,6 +101,18 @@ def test_an_order_file_leads_nowhere_else(tmp_path: Path) -> None:
         read_annotations(path, 10)
 
 
+def test_an_order_file_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows in a chunk of more than may be."""
+    import h5py
+
+    path = orders(tmp_path)
+    with h5py.File(tmp_path / "train_order.h5", "w") as file:
+        file.create_dataset("order", data=[0, 1, 2], maxshape=(None,), chunks=(1000,), compression="gzip")
+    monkeypatch.setattr(annotations, "_MAX_ROWS", 100)
+    with pytest.raises(InputError, match="has no list of row numbers"):
+        read_annotations(path, 10)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -113,6 +126,8 @@ def test_an_order_file_leads_nowhere_else(tmp_path: Path) -> None:
         ("Annotations.txt", AVE_HEADER, r"no annotation row \(one a line: Category&"),
         ("rows.tsv", "video\tlabel\tstart\tend", r"no annotation row \(columns video, label, start, end\)"),
         ("rows.tsv", "video\tlabel\nx\ty", "no column start, end"),
+        ("rows.tsv", f"video\tlabel\tstart\tend\n\na\t{'b' * 200_000}\t0\t1", "line 3: field larger than"),
+        ("rows.tsv", "video" * 50_000, "line 1: field larger than"),
         ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\t-1", r"clip_start \(-1\) must be"),
         ("rows.tsv", "video\tlabel\tstart\tend\tclip_start\na\tb\t0\t1\tinf", r"clip_start \(inf\) must be"),
         ("rows.tsv", "video\tlabel\tstart\tend\tsplit\na\tb\t0\t1\tdev", "split \\('dev'\\) must be one of"),

@@ -109,6 +109,26 @@ def test_a_damaged_member_is_named_and_does_not_appear(tmp_path: Path) -> None:
     assert everything(tmp_path / "out") == ["fine"]
 
 
+def test_a_damaged_lzma_member_is_named(tmp_path: Path) -> None:
+    path = zipped(tmp_path, lambda file: file.writestr("bad", bytes(range(256)) * 9), zipfile.ZIP_LZMA)
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + b"\xff" * 8 + data[48:])
+    with pytest.raises(InputError, match=r"a\.zip: 'bad' cannot be unpacked"):
+        unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("at", [6, 8])
+def test_a_directory_that_cannot_be_read_is_named(tmp_path: Path, at: int) -> None:
+    """A version of zip that nobody knows, and a name that is said to be UTF-8 and is not."""
+    path = zipped(tmp_path, named("a.mp4%"))
+    data = path.read_bytes()
+    entry = data.rindex(b"PK\x01\x02") + at
+    value = {6: 255, 8: 0x800}[at].to_bytes(2, "little")
+    path.write_bytes((data[:entry] + value + data[entry + 2 :]).replace(b"%", b"\xff"))
+    with pytest.raises(InputError, match=r"a\.zip: cannot be read as a zip"):
+        unpack(path, tmp_path / "out")
+
+
 def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path = zipped(tmp_path, named("a", "b"))
     unpack(path, tmp_path / "out")

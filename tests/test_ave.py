@@ -46,16 +46,22 @@ def installed(p: AveParams) -> list[Clip]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the server's `content`, at most `cut` bytes an answer; `page` instead, where there is one."""
+    """Serves the server's `content`, at most `cut` bytes an answer; `page` instead, where there is one.
+
+    `whole`: it knows no ranges; `astray`: so many bytes before what was asked; 416 for the end and beyond.
+    """
 
     def do_GET(self) -> None:
         server: Any = self.server
         asked = self.headers.get("Range")
         server.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and not server.page else 0
+        plain = server.page or server.whole or not asked
+        start = 0 if plain else int(asked.removeprefix("bytes=").rstrip("-")) - server.astray
         body = server.page or server.content[start:]
-        self.send_response(206 if start else 200)
+        self.send_response(200 if plain else 206 if body else 416)
         self.send_header("Content-Length", str(len(body)))
+        if not plain:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
         self.end_headers()
         self.wfile.write(body[: server.cut])
 
@@ -67,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     running: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.content = archive(tmp_path / "official.zip").read_bytes()
-    running.ranges, running.cut, running.page = [], None, None
+    running.ranges, running.cut, running.page, running.whole, running.astray = [], None, None, False, 0
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     monkeypatch.setattr(download, "OPENER", direct)
@@ -109,6 +115,38 @@ def test_a_download_that_stands_still_stops_and_goes_on_later(server: Any) -> No
     server.page = server.cut = None
     assert len(installed(AveParams())) == 3
     assert server.ranges == ["bytes=700-", "bytes=700-"]
+
+
+def test_a_server_that_begins_again_spoils_nothing(server: Any) -> None:
+    partial = raw_root() / "ave/AVE_Dataset.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(server.content[:700])
+    server.whole, server.cut = True, 300
+    with pytest.raises(InputError, match=r"cannot go on from byte 700: remove .*partial"):
+        installed(AveParams())
+    assert partial.read_bytes() == server.content[:700]
+    assert len(server.ranges) == 1
+
+
+def test_bytes_from_elsewhere_are_refused(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = raw_root() / "ave/AVE_Dataset.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(server.content[:700])
+    server.astray = 10
+    monkeypatch.setattr(ave, "SIZE", len(server.content) + 10)
+    with pytest.raises(InputError, match=r"the server sends 'bytes 690-\d+/\d+', not what begins at byte 700"):
+        installed(AveParams())
+    assert partial.read_bytes() == server.content[:700]
+
+
+def test_a_file_that_is_shorter_on_the_server_ends_the_run(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = raw_root() / "ave/AVE_Dataset.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(server.content)
+    monkeypatch.setattr(ave, "SIZE", len(server.content) + 10)
+    with pytest.raises(InputError, match=r"cannot be fetched \(HTTP 416"):
+        installed(AveParams())
+    assert len(server.ranges) == 1
 
 
 def test_another_digest_than_the_pinned_one_is_refused(server: Any) -> None:
@@ -154,8 +192,24 @@ def test_an_archive_or_a_folder_of_ones_own_needs_no_network(tmp_path: Path, mon
 
 
 def test_a_folder_that_holds_nothing_of_ave_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.ave\.folder \(.*\) holds none of AVE_Dataset, Annotations\.txt"):
+    with pytest.raises(InputError, match=r"data\.ave\.folder \(.*\) holds no videos: neither AVE nor videos nor any"):
         installed(AveParams(folder=str(tmp_path)))
+
+
+def test_annotations_alone_are_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the usual folder, where else the download would begin, nor below it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/ave").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"unpacked holds no Annotations\.txt .*dvc repro install@clips.*annotations"):
+        Ave(AveParams()).annotations()
+    (tmp_path / "data/ave/Annotations.txt").write_text("Dog&x&good&0&9")
+    with pytest.raises(InputError, match=r"holds no videos.*set data\.ave\.annotations"):
+        installed(AveParams())
+    (tmp_path / "data/ave/trainSet.txt").write_text("Dog&x&good&0&9")
+    assert len(Ave(AveParams(annotations="data/ave")).annotations()) == 1
+    (tmp_path / "data/ave/AVE").mkdir()
+    (tmp_path / "data/ave/AVE/x.mp4").write_bytes(b"x")
+    assert [clip.video for clip in installed(AveParams())] == ["x.mp4"]
 
 
 def test_wrong_annotations_are_found_before_the_download(server: Any, tmp_path: Path) -> None:
@@ -165,7 +219,7 @@ def test_wrong_annotations_are_found_before_the_download(server: Any, tmp_path: 
     assert server.ranges == []
 
 
-@pytest.mark.parametrize(("key", "value"), [("limit", 0), ("sha256", "abc")])
+@pytest.mark.parametrize(("key", "value"), [("limit", 0), ("sha256", "abc"), ("folder", "~/AVE")])
 def test_wrong_parameters_are_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):
         AveParams(**{key: value})

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def test_names_that_no_file_can_have_are_failure_rows(tmp_path: Path) -> None:
     names = [".", "/", "x" * 300, "nul\0"]
     p = data(tmp_path, "".join(f"{name}\tDog\t0\t3\n" for name in names))
     assert [row.video for row in install(open_dataset("local", p), INLINE)[1]] == names
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """Reading a pipe waits for its writer."""
+    p = data(tmp_path, "pipe.mp4\tDog\t0\t3\n")
+    os.mkfifo(tmp_path / "videos/pipe.mp4")
+    assert [row.reason for row in install(open_dataset("local", p), INLINE)[1]] == ["not a regular file"]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def folder(tmp_path: Path) -> Path:
     write_media(tmp_path / "videos/P01_01.mp4", frames, 5, np.zeros(30 * 16000, np.int16))
     (tmp_path / "videos/P02/videos/P02_101.MP4").write_bytes(b"not a video")
     (tmp_path / "videos/P99_notes.txt").write_text("ignored")
+    (tmp_path / "videos/P01/rgb_frames").mkdir(parents=True)
+    (tmp_path / "videos/P01/rgb_frames/P01_02.tar").write_bytes(b"frames")
     return tmp_path
 
 
@@ -101,10 +103,11 @@ def test_windows_go_through_preprocessing(folder: Path) -> None:
 
 
 def test_absent_files_are_told_with_the_way_to_them(folder: Path) -> None:
-    for path in (folder / "videos").rglob("P0*.*"):
+    for path in [*(folder / "videos").rglob("*.mp4"), *(folder / "videos").rglob("*.MP4")]:
         path.unlink()
-    with pytest.raises(InputError, match=r"holds none of 3 videos\. EPIC-SOUNDS: .*CC BY-NC 4\.0"):
-        EpicSounds(params(folder)).prepare(INLINE)
+    for asked in (lambda data: data.prepare(INLINE), EpicSounds.annotations):
+        with pytest.raises(InputError, match=r"holds none of 3 videos\. EPIC-SOUNDS: .*CC BY-NC 4\.0"):
+            asked(EpicSounds(params(folder)))
     for path in (folder / "annotations").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"holds neither of EPIC_Sounds_train\.csv.*epic-sounds-annotations"):

@@ -1,3 +1,4 @@
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -5,18 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import stages.install
+import stages.preprocess
 from avs import preprocess as module
 from avs.audio.eventness import EventnessParams
 from avs.audio.scoring import score_clips
+from avs.config import load_config
 from avs.core.clips import Clip, Failed, write_table
 from avs.core.execute import ExecutionParams
 from avs.core.media import jpeg, read_media, unjpeg, write_media
-from avs.core.store import sha256_file
+from avs.core.store import raw_root, sha256_file
 from avs.datasets import DataParams, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
 from avs.preprocess import MediaShards, preprocess
 
+ROOT = Path(__file__).resolve().parents[1]
 INLINE = ExecutionParams(backend="inline")
 
 
@@ -113,6 +118,15 @@ def test_a_clip_may_begin_anywhere_in_a_longer_video(
         np.testing.assert_array_equal(shards.waveform(clip) * 32768, whole.audio[first : first + 32000])
     np.testing.assert_array_equal(shards.frames(shards.clips[2])[0], unjpeg(jpeg(whole.frames[1])))
     assert preprocess(parts[:1], tiny_videos, tmp_path / "out", INLINE)[2] == 0
+
+
+def test_the_demo_is_made_again_where_its_videos_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataParams(DemoParams(train=1, val=1, test=1), LocalParams())
+    config = replace(load_config(ROOT / "params.yaml"), dataset="demo", data=data, execution=INLINE)
+    monkeypatch.chdir(tmp_path)
+    assert stages.install.main(config) == {"clips": 3, "failed": 0}
+    shutil.rmtree(raw_root())
+    assert stages.preprocess.main(config) == {"clips": 3, "failed": 0, "computed": 3}
 
 
 def test_other_lengths_than_ten_seconds_are_scored(tiny_videos: Path, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         body = CONTENT[start:] if status < 300 else b""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.end_headers()
         self.wfile.write(body[: self.server.cut])
 

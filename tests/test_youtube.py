@@ -2,17 +2,23 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yt_dlp
 
+import stages.install
+import stages.preprocess
+from avs.config import load_config
 from avs.core.clips import read_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
-from avs.core.media import read_media, write_media
+from avs.core.media import cut_media, read_media, write_media
 from avs.core.store import raw_root
 from avs.datasets import DataParams, install, youtube
 from avs.datasets.annotations import Annotation
@@ -21,6 +27,7 @@ from avs.datasets.local import LocalParams
 from avs.datasets.youtube import Gone, YouTube, YouTubeParams, located
 from avs.preprocess import preprocess
 
+ROOT = Path(__file__).resolve().parents[1]
 INLINE = ExecutionParams(backend="inline")
 HEADER = "video\tlabel\tstart\tend\tsplit\tclip_start"
 
@@ -104,7 +111,7 @@ def test_parts_are_fetched_once_and_hold_the_right_seconds(server: Any, rows: An
     assert installed(p) == (clips, [])
     assert len(server.asked) == asked
     assert {path.name for path in (raw_root() / "youtube").iterdir()} == {
-        *("-aaaaaaaaaa.json", "-aaaaaaaaaa.mkv", "bbbbbbbbbbb.json", "bbbbbbbbbbb.mkv", "gone.tsv", "partial")
+        *("-aaaaaaaaaa.json", "-aaaaaaaaaa.mkv", "bbbbbbbbbbb.json", "bbbbbbbbbbb.mkv", "gone.tsv", "partial", ".lock")
     }
     assert not list((raw_root() / "youtube/partial").iterdir())
 
@@ -115,7 +122,8 @@ def test_what_is_gone_is_told_and_not_asked_for_again(server: Any, rows: Any) ->
     lines = [f"{name * 11}\tDog\t0\t2\ttrain\t0" for name in "bcde"]
     clips, failed = installed(rows(*lines))
     assert [clip.key for clip in clips] == ["0-bbbbbbbbbbb"]
-    assert [row.reason for row in failed] == ["video not found"] * 3
+    assert all(row.reason.startswith("gone: ") for row in failed)
+    assert not list((raw_root() / "youtube/partial").iterdir())
     gone = read_table(raw_root() / "youtube/gone.tsv", Gone)
     assert [(row.video[0], next(w for w in ("404", "410", "cannot") if w in row.reason)) for row in gone] == [
         ("c", "404"),
@@ -127,7 +135,7 @@ def test_what_is_gone_is_told_and_not_asked_for_again(server: Any, rows: Any) ->
     assert len(server.asked) == asked
 
 
-def test_refusals_stop_the_run_which_goes_on_later(server: Any, rows: Any) -> None:
+def test_refusals_stop_the_run_which_goes_on_later(server: Any, rows: Any, capsys: Any) -> None:
     good = server.videos["bbbbbbbbbbb"]
     server.videos = {"bbbbbbbbbbb": good} | {name * 11: 429 for name in "cdefg"}
     lines = [f"{name * 11}\tDog\t0\t2\ttrain\t0" for name in "bcdefg"]
@@ -135,7 +143,11 @@ def test_refusals_stop_the_run_which_goes_on_later(server: Any, rows: Any) -> No
         installed(rows(*lines, max_refusals=3))
     assert not {"fffffffffff", "ggggggggggg"} & set(server.asked)
     assert server.asked.count("ccccccccccc") >= 3
-    assert len(installed(rows(*lines, fetch=False))[0]) == 1
+    clips, failed = installed(rows(*lines, fetch=False))
+    assert len(clips) == 1
+    assert [row.reason.split(":")[0] for row in failed] == ["refused"] * 3 + ["not asked for yet"] * 2
+    assert "1 of 6 videos are there, 0 gone" in (said := capsys.readouterr().err)
+    assert "5 not had yet (dvc repro -f install@clips" in said
     server.videos, server.asked = dict.fromkeys((name * 11 for name in "bcdefg"), good), []
     assert len(installed(rows(*lines))[0]) == 6
     assert "bbbbbbbbbbb" not in server.asked
@@ -146,6 +158,84 @@ def test_a_list_that_needs_more_of_a_video_fetches_it_again(server: Any, rows: A
     clips, failed = installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", "bbbbbbbbbbb\tDog\t0\t2\ttrain\t8"))
     assert not failed
     assert len(read_media(YouTube(rows()).folder() / "bbbbbbbbbbb.mkv", 3, start=clips[1].clip_start).frames) == 3
+
+
+def test_a_part_without_its_record_is_not_used(server: Any, rows: Any) -> None:
+    """What a run leaves that is stopped after the part and before its record."""
+    p = rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t8")
+    clips, _ = installed(p)
+    (raw_root() / "youtube/bbbbbbbbbbb.json").unlink()
+    assert [row.reason for row in installed(replace(p, fetch=False))[1]] == ["not asked for yet"]
+    assert installed(p) == (clips, [])
+    server.videos["bbbbbbbbbbb"] = 429
+    (raw_root() / "youtube/bbbbbbbbbbb.json").unlink()
+    assert [row.reason[:8] for row in installed(p)[1]] == ["refused:"]
+    assert not (raw_root() / "youtube/bbbbbbbbbbb.mkv").exists()
+
+
+def test_a_part_that_is_cut_anew_has_no_old_record(server: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t8"))
+
+    def stop(*arguments: Any) -> float:
+        cut_media(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(youtube, "cut_media", stop)
+    wider = rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t1", "bbbbbbbbbbb\tDog\t0\t2\ttrain\t8")
+    with pytest.raises(KeyboardInterrupt):
+        installed(wider)
+    assert [row.reason for row in installed(replace(wider, fetch=False))[1]] == ["not asked for yet"] * 2
+
+
+def test_a_row_beyond_the_part_that_is_there_is_absent(server: Any, rows: Any) -> None:
+    installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t8"))
+    server.videos["bbbbbbbbbbb"] = 429
+    clips, failed = installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t1", "bbbbbbbbbbb\tDog\t0\t2\ttrain\t8"))
+    assert [clip.key for clip in clips] == ["1-bbbbbbbbbbb"]
+    assert [row.key for row in failed] == ["0-bbbbbbbbbbb"]
+
+
+def test_a_video_beyond_the_limit_is_gone(server: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(youtube, "MAX_BYTES", 1000)
+    _, failed = installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0"))
+    assert [row.reason for row in failed] == ["gone: cannot be used: larger than 1000 bytes"]
+    assert not list((raw_root() / "youtube/partial").iterdir())
+
+
+def test_only_one_file_over_http_is_taken() -> None:
+    def known(name: str, protocol: str, height: int = 360) -> dict[str, Any]:
+        kind = {"ext": "mp4", "vcodec": "a", "acodec": "b", "url": "x"}
+        return {"format_id": name, "protocol": protocol, "height": height} | kind
+
+    streams = [known("18", "m3u8_native"), known("a", "http_dash_segments"), known("b", "m3u8")]
+    select = yt_dlp.YoutubeDL({"quiet": True}).build_format_selector(youtube.FORMAT)
+    for files, chosen in (([known("c", "https"), known("d", "https", 720)], ["c"]), ([], [])):
+        found = select({"formats": streams + files, "incomplete_formats": False, "has_merged_format": True})
+        assert [one["format_id"] for one in found] == chosen
+
+
+def test_two_runs_fetch_each_video_once(server: Any, rows: Any) -> None:
+    p = rows("-aaaaaaaaaa\tDog\t0\t2\ttrain\t4", "bbbbbbbbbbb\tCat\t1\t3\ttest\t0.5")
+    installed(p)
+    asked = len(server.asked)
+    for path in (raw_root() / "youtube").glob("*.json"):
+        path.unlink()
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(installed, [p, p])
+    assert first == second
+    assert len(server.asked) == 2 * asked
+
+
+def test_preprocess_asks_for_nothing(server: Any, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.videos["ccccccccccc"] = 429
+    p = rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", "ccccccccccc\tDog\t0\t2\ttrain\t0", retries=0)
+    data = DataParams(DemoParams(), LocalParams(), youtube=p, max_failed_fraction=0.5)
+    config = replace(load_config(ROOT / "params.yaml"), dataset="youtube", data=data, execution=INLINE)
+    monkeypatch.chdir(tmp_path)
+    assert stages.install.main(config) == {"clips": 1, "failed": 1}
+    asked = len(server.asked)
+    assert stages.preprocess.main(config)["computed"] == 1
+    assert len(server.asked) == asked
 
 
 @pytest.mark.parametrize("name", ["../../../etc", "a/bbbbbbbbb", "https://x.y", "%(title)s.sh", "short", "x" * 12])

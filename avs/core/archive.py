@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import sys
 import unicodedata
@@ -22,6 +23,7 @@ MAX_BYTES = 64 << 30
 MAX_RATIO = 100  # media hardly shrinks, and text ten times at most
 _SMALL = 1 << 20  # a file of up to so many bytes may shrink as it likes
 _CHUNK = 1 << 20
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -46,7 +48,7 @@ def contents_key(path: Path) -> str:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: cannot be read as a zip: {error}") from error
 
 
@@ -117,5 +119,5 @@ def _extract(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folde
                     while chunk := source.read(_CHUNK):
                         file.write(chunk)
                         bar.update(len(chunk))
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+            except _UNREADABLE as error:
                 raise InputError(f"{path.name}: {member.filename!r} cannot be unpacked: {error}") from error

@@ -30,8 +30,9 @@ def resume(url: str, partial: Path, name: str, *, limit: int, size: int | None =
     """Download what `partial` lacks of the file at `url`; it is whole when this returns.
 
     name: how errors and the bar call the file; limit: the most bytes that are accepted; size: the bytes that it
-    must have, where that is known: an answer of another size (a page that says why not) then leaves `partial`
-    as it is. Raises UnreachableError where the rest cannot be had now, and InputError beyond the limit.
+    must have, where that is known: an answer of another size (a page that says why not), or one that begins at
+    the beginning again, then leaves `partial` as it is. Raises UnreachableError where the rest cannot be had now,
+    and InputError beyond the limit.
     """
     start = partial.stat().st_size if partial.exists() else 0
     if size is not None and start >= size:
@@ -44,14 +45,23 @@ def resume(url: str, partial: Path, name: str, *, limit: int, size: int | None =
             announced = length + (start if resumed else 0)
             if size is not None and announced != size:
                 raise UnreachableError(f"the server offers {announced} bytes, not the {size} of the file")
+            if size is not None and start and not resumed:
+                raise UnreachableError(f"the server cannot go on from byte {start}: remove {partial} to begin again")
+            if resumed:
+                _check_place(response.headers.get("Content-Range", ""), start)
             with partial.open("ab" if resumed else "wb") as file:
                 _receive(response, file, name, length, limit)
     except urllib.error.HTTPError as error:
-        complete = start > 0 and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+        complete = size is None and start > 0 and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
         if not complete:
             raise UnreachableError(f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise UnreachableError(str(error)) from error
+
+
+def _check_place(content_range: str, start: int) -> None:
+    if not content_range.startswith(f"bytes {start}-"):
+        raise UnreachableError(f"the server sends {content_range!r}, not what begins at byte {start}")
 
 
 def _receive(response: IO[bytes], file: IO[bytes], name: str, length: int, limit: int) -> None:

@@ -323,33 +323,64 @@ def _timed(frame: Frame, pts: int, time_base: Fraction) -> Frame:
 def cut_media(source: Path, path: Path, start: float, end: float) -> float:
     """Copy `start` to `end` seconds of a file's picture and sound, as they are coded, to a Matroska file.
 
-    Returns where in the source the copy begins: at a key frame early enough for a run-up to `start`. Times count
-    from the container's start. Raises MediaError where there is nothing to copy.
+    Returns the source's time at which the copy's begins: a key frame early enough for a run-up to `start`; below 0
+    where the copy begins before its source, by the coder's own run-up. Times count from the container's start.
+    Raises MediaError where there is nothing to copy.
     """
-    with opened(source) as container, atomic(path) as file, av.open(file, "w", format="matroska") as out:
-        origin = max(container.start_time or 0, 0) / av.time_base
+    try:
+        begin = _cut(source, path, start, end, seek=start > RUN_UP)
+        late = begin > start and start > RUN_UP
+        return _cut(source, path, start, end, seek=False) if late else begin
+    except (av.FFmpegError, IndexError) as error:
+        raise MediaError(f"cannot be copied: {error}") from error
+
+
+def _cut(source: Path, path: Path, start: float, end: float, *, seek: bool) -> float:
+    options = {"fflags": "+bitexact"}  # the same parts have the same bytes
+    with opened(source) as container, atomic(path) as file, av.open(file, "w", "matroska", options=options) as out:
+        origin = _origin(container)
         copies: dict[Any, Any] = {stream: out.add_stream_from_template(stream) for stream in streams_of(container)}
-        container.seek(round((origin + max(start - RUN_UP, 0)) * av.time_base))
+        if seek:
+            with suppress(av.FFmpegError):  # then it is copied from its beginning
+                container.seek(round((origin + start - RUN_UP) * av.time_base))
+        first: float | None = None
         for packet in _packets_until(container, list(copies), origin + end):
+            if first is None and packet.stream is next(iter(copies)):
+                first = _time(packet)
             packet.stream = copies[packet.stream]
             out.mux(packet)
+        if first is None:
+            raise MediaError("no key frame from which it could be cut")
     with opened(path) as container:
-        return max(container.start_time or 0, 0) / av.time_base - origin
+        # Matroska moves all times alike, by whole milliseconds, where one of them is below 0.
+        moved = round(_time(next(container.demux(container.streams.video[0]))) - first, 3)
+        return _origin(container) - moved - origin
+
+
+def _origin(container: InputContainer) -> float:
+    """The container's start, in seconds; where it is below 0, that is the coder's run-up and 0 the start."""
+    return max(container.start_time or 0, 0) / av.time_base
+
+
+def _time(packet: av.Packet) -> float:
+    pts = packet.dts if packet.pts is None else packet.pts
+    return float((pts or 0) * packet.time_base)
 
 
 def _packets_until(container: InputContainer, streams: list[Any], end: float) -> Iterator[av.Packet]:
-    """Packets from a key frame of the first stream on, until each stream has reached `end`; at least one."""
+    """Packets until each stream has reached `end`, those of the first stream from a key frame on.
+
+    The others' are kept from the beginning on, since they say where a picture that starts late has its place.
+    """
     begun, running = False, set(streams)
     for packet in container.demux(streams):
         begun |= packet.is_keyframe and packet.stream is streams[0]
-        if begun and packet.dts is not None:
+        if packet.dts is not None and (begun or packet.stream is not streams[0]):
             if packet.dts * packet.time_base > end:
                 running.discard(packet.stream)
             if not running:
                 break
             yield packet
-    if not begun:
-        raise MediaError("no key frame from which it could be cut")
 
 
 def jpeg(frame: np.ndarray) -> bytes:

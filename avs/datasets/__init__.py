@@ -74,7 +74,7 @@ def install(dataset: Dataset, execution: ExecutionParams) -> tuple[list[Clip], l
         digests = dict(pool.map(digest, {row.video for row in rows}))
     clips, failed = [], []
     for row in rows:
-        key, found = clip_key(row.number, row.video), digests[row.video]
+        key, found = clip_key(row.number, row.video), Failure(row.absent) if row.absent else digests[row.video]
         if isinstance(found, Failure):
             failed.append(Failed(key, row.video, found.reason))
         else:
@@ -89,8 +89,11 @@ def _clip(key: str, row: Annotation, digest: str) -> Clip:
 
 def _digest(folder: Path, video: str) -> tuple[str, str | Failure]:
     try:
-        return video, sha256_file(locate(folder, video))
-    except FileNotFoundError:
-        return video, Failure("video not found")
+        path = locate(folder, video)
+        if not path.exists():
+            return video, Failure("video not found")
+        if not path.is_file():  # reading a pipe or a device might never end
+            return video, Failure("not a regular file")
+        return video, sha256_file(path)
     except (OSError, ValueError) as error:
         return video, Failure(f"cannot be read: {error}")

@@ -22,7 +22,7 @@ class Annotation:
     """One row: `video` is a path below the data set's folder, the event is [start, end) of `seconds` seconds.
 
     `number` is the row's own in its file, from 0; the clip begins `clip_start` seconds into the video; no clip is
-    made of a row with `used` false.
+    made of a row with `used` false. `absent` is why the video is not there, where the data set knows.
     """
 
     video: str
@@ -34,6 +34,7 @@ class Annotation:
     number: int = 0
     clip_start: float = 0
     used: bool = True
+    absent: str = ""
 
 
 def clip_key(number: int, video: str) -> str:
@@ -149,7 +150,9 @@ def _order(path: Path) -> list[int]:
             if isinstance(file.get("order", getlink=True), h5py.HardLink):
                 order = file["order"]
                 plain = isinstance(order, h5py.Dataset) and not (order.external or order.is_virtual)
-                if plain and order.ndim == 1 and order.dtype.kind in "iu" and order.size <= _MAX_ROWS:
+                # A chunk is read whole, however few rows are in it.
+                small = plain and max(order.size, math.prod(order.chunks or ())) <= _MAX_ROWS
+                if small and order.ndim == 1 and order.dtype.kind in "iu":
                     return order[:].tolist()
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as HDF5: {error}") from error
@@ -158,6 +161,15 @@ def _order(path: Path) -> list[int]:
 
 def _tsv(path: Path, lines: list[tuple[int, str]], seconds: int, check: bool) -> list[Annotation]:
     reader = csv.DictReader((line for _, line in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        return _tsv_rows(path, lines, reader, seconds, check)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {lines[reader.reader.line_num - 1][0]}: {error}") from error
+
+
+def _tsv_rows(
+    path: Path, lines: list[tuple[int, str]], reader: csv.DictReader[str], seconds: int, check: bool
+) -> list[Annotation]:
     absent = [name for name in TSV_COLUMNS if name not in (reader.fieldnames or ())]
     if absent:
         known = ", ".join(TSV_COLUMNS)

@@ -15,7 +15,7 @@ from avs.core.execute import ExecutionParams
 from avs.core.params import params
 from avs.core.store import raw_root, sha256_file, write_json
 from avs.datasets.annotations import Annotation, read_annotations
-from avs.datasets.subsets import limited, without_overlaps
+from avs.datasets.subsets import check_limit, limited, without_overlaps
 
 _FILE = "1FjKwe79e0u96vdjIVwfRQ1V6SoDHe7kK"
 URL = f"https://drive.usercontent.google.com/download?id={_FILE}&export=download&confirm=t"
@@ -31,7 +31,7 @@ TERMS = (
 
 @params
 class AveParams:
-    """Where AVE comes from: `folder`, if it holds the annotations, else `archive`, else the download.
+    """Where AVE comes from: `folder`, if it holds the videos, else `archive`, else the download.
 
     annotations: the folder of Annotations.txt and its split files, if they are not with the videos; limit: rows
     a split, drawn by `seed`; drop_overlaps: leave out training rows whose video is in another split too.
@@ -46,8 +46,10 @@ class AveParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit ({self.limit}) must be >= 1, or null for all rows")
+        check_limit(self.limit)
+        for name in ("folder", "archive", "annotations"):
+            if (getattr(self, name) or "").startswith("~"):
+                raise ValueError(f"{name} ({getattr(self, name)!r}) must be written out: ~ is a shell's word")
         if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
             raise ValueError(f"sha256 ({self.sha256!r}) must be 64 hex digits, or null")
 
@@ -66,19 +68,33 @@ class Ave:
             _unpack_once(self._archive(), self._home(), self._p)
 
     def annotations(self, check: bool = True) -> list[Annotation]:
-        rows = read_annotations(Path(self._p.annotations) if self._p.annotations else self._root(), SECONDS, check)
+        rows = read_annotations(self._annotations_path(), SECONDS, check)
         if check and not all(row.split for row in rows):
             raise InputError("AVE: no trainSet.txt or train_order.h5 beside Annotations.txt (set data.ave.annotations)")
         return limited(without_overlaps(rows) if self._p.drop_overlaps else rows, self._p.limit, self._p.seed)
 
     def _given(self) -> bool:
-        """Whether `folder` holds an unpacked copy; one that the user has named must."""
+        """Whether `folder` holds an unpacked copy; one that the user has named, or put annotations into, must."""
         folder = Path(self._p.folder)
-        names = ("AVE_Dataset", "Annotations.txt", *_VIDEOS)
-        found = any((folder / name).exists() for name in names) or next(folder.glob("*.mp4"), None) is not None
-        if not found and self._p.folder != AveParams.folder:
-            raise InputError(f"data.ave.folder ({folder}) holds none of {', '.join(names)} and no .mp4")
+        found = any(_has_videos(place) for place in (folder, folder / "AVE_Dataset"))
+        alone = (folder / "Annotations.txt").exists() and not self._p.annotations
+        if not found and (alone or self._p.folder != AveParams.folder):
+            raise InputError(
+                f"data.ave.folder ({folder}) holds no videos: neither {' nor '.join(_VIDEOS)} nor any .mp4 "
+                "(for annotations without them, set data.ave.annotations)"
+            )
         return found
+
+    def _annotations_path(self) -> Path:
+        if self._p.annotations:
+            return Path(self._p.annotations)
+        root = self._root()
+        if not (root / "Annotations.txt").exists():
+            raise InputError(
+                f"{root} holds no Annotations.txt (AVE is not there yet: dvc repro install@clips with dataset=ave; or "
+                "its annotations are elsewhere: set data.ave.annotations)"
+            )
+        return root
 
     def _root(self) -> Path:
         folder = Path(self._p.folder) if self._given() else self._home() / "unpacked"
@@ -90,6 +106,10 @@ class Ave:
     def _home(self) -> Path:
         """A folder for the official archive, and one for each other, told apart by what it holds."""
         return raw_root() / (f"ave-{contents_key(self._archive())[:12]}" if self._p.archive else "ave")
+
+
+def _has_videos(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _VIDEOS) or next(folder.glob("*.mp4"), None) is not None
 
 
 def _unpack_once(archive: Path, home: Path, p: AveParams) -> None:
@@ -131,7 +151,7 @@ def _fetch_more(partial: Path, archive: Path) -> None:
     try:
         resume(URL, partial, archive.name, limit=SIZE, size=SIZE)
     except UnreachableError as reason:
-        if _size(partial) == before:
+        if _size(partial) <= before:
             way_out = f"Run again to go on; or get it from {URL} and put it at {archive}"
             raise InputError(f"{archive.name}: cannot be fetched ({reason}). {way_out}") from None
 

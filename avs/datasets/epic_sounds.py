@@ -18,7 +18,7 @@ from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.core.params import params
 from avs.datasets.annotations import Annotation
-from avs.datasets.subsets import limited
+from avs.datasets.subsets import check_limit, limited
 
 TERMS = (
     "EPIC-SOUNDS: annotations and videos (EPIC-KITCHENS-100) are under CC BY-NC 4.0: not for commercial use; ask its "
@@ -27,6 +27,7 @@ TERMS = (
 FILES = {"train": "EPIC_Sounds_train.csv", "val": "EPIC_Sounds_validation.csv"}  # the test set's labels are not public
 COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "class")
 _VIDEO = re.compile(r"P\d+_\d+", re.ASCII)
+_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}  # frames, flow and notes have a video's name too
 _TIME = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
 
 
@@ -44,10 +45,9 @@ class EpicSoundsParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} ({value}) must be >= 1")
+        check_limit(self.limit)
+        if self.seconds < 1:
+            raise ValueError(f"seconds ({self.seconds}) must be >= 1")
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,30 @@ class EpicSounds:
         return Path(self._p.videos)
 
     def prepare(self, execution: ExecutionParams) -> None:
-        sounds = read_sounds(Path(self._p.annotations))
-        there = self.videos()
+        sounds, there = self._found()
         known = {sound.video for sound in sounds}
-        if not known & there.keys():
-            raise InputError(f"data.epic_sounds.videos ({self.folder()}) holds none of {len(known)} videos. {TERMS}")
         print(f"epic_sounds: {len(known & there.keys())} of {len(known)} videos are there", file=sys.stderr)
 
     def annotations(self, check: bool = True) -> list[Annotation]:
         """The windows of the videos that are there."""
-        sounds, there = read_sounds(Path(self._p.annotations)), self.videos()
+        sounds, there = self._found()
         ends = _ends(sounds)
         rows = [self._window(s, there[s.video], ends[s.video]) for s in sounds if s.video in there]
         return limited(rows, self._p.limit, self._p.seed)
 
     def videos(self) -> dict[str, str]:
         """The path below the folder of each video that is there, by its id."""
-        found = sorted(path for path in self.folder().rglob("P*_*.*") if _VIDEO.fullmatch(path.stem))
+        paths = (path for path in self.folder().rglob("P*_*.*") if path.suffix.casefold() in _SUFFIXES)
+        found = sorted(path for path in paths if _VIDEO.fullmatch(path.stem))
         return {path.stem: str(path.relative_to(self.folder())) for path in reversed(found)}
+
+    def _found(self) -> tuple[list[Sound], dict[str, str]]:
+        """All rows, and the videos that are there. Raises InputError where none of the rows' is."""
+        sounds, there = read_sounds(Path(self._p.annotations)), self.videos()
+        known = {sound.video for sound in sounds}
+        if not known & there.keys():
+            raise InputError(f"data.epic_sounds.videos ({self.folder()}) holds none of {len(known)} videos. {TERMS}")
+        return sounds, there
 
     def _window(self, sound: Sound, video: str, last: float) -> Annotation:
         """A window about the event, at a place drawn by the row, so that no second of it is likelier than others."""

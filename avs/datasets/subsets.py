@@ -39,6 +39,12 @@ def without_overlaps(rows: Sequence[Annotation]) -> list[Annotation]:
     return [replace(row, used=row.split != "train" or row.number not in overlapping) for row in rows]
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise ValueError where a data set's parameter `limit` is no number of rows."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit ({limit}) must be >= 1, or null for all rows")
+
+
 def limited(rows: Sequence[Annotation], limit: int | None, seed: int) -> list[Annotation]:
     """At most `limit` used rows of each split, in file order, with the classes in proportion; None: all.
 
@@ -61,10 +67,7 @@ def limited(rows: Sequence[Annotation], limit: int | None, seed: int) -> list[An
 
 def write_lists(out: Path, rows: Sequence[Annotation], clips: Sequence[Clip], tag: str) -> None:
     """Write `overlaps.tsv`, and to `meta/` the ids of the videos of each split that are there and that are not."""
-    overlaps = [
-        Overlap(clip_key(r.number, r.video), r.video, r.split, r.label, int(r.used)) for r in split_overlaps(rows)
-    ]
-    write_table(out / "overlaps.tsv", overlaps, Overlap)
+    write_table(out / "overlaps.tsv", map(_overlap, split_overlaps(rows)), Overlap)
     there = {clip.video for clip in clips}
     for split in SPLITS:
         videos = list(dict.fromkeys(row.video for row in rows if row.used and row.split == split))

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from avs.core.clips import write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, progress
@@ -24,7 +26,7 @@ from avs.core.media import MediaError, cut_media
 from avs.core.params import params
 from avs.core.store import raw_root, write_json
 from avs.datasets.annotations import Annotation, read_annotations
-from avs.datasets.subsets import limited
+from avs.datasets.subsets import check_limit, limited
 
 TERMS = (
     "YouTube: the videos belong to those who put them there, and YouTube's terms of service say what may be done with "
@@ -32,6 +34,8 @@ TERMS = (
 )
 URL = "https://www.youtube.com/watch?v={id}"
 EXTRACTORS = ["youtube"]  # of yt-dlp, so that nothing else is ever followed
+# One file over plain http: streams in pieces go on as long as a broadcast does.
+FORMAT = "(18/best[height<=480]/best)[protocol~='^https?$']"
 MAX_BYTES = 2 << 30
 _ID = re.compile(r"[\w-]{11}", re.ASCII)
 # What says "not now" comes first: one such message begins with "Video unavailable".
@@ -67,8 +71,7 @@ class YouTubeParams:
         for name in ("seconds", "rate_limit", "max_refusals"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 1")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit ({self.limit}) must be >= 1, or null for all rows")
+        check_limit(self.limit)
         if min(self.pause, self.retries) < 0:
             raise ValueError(f"pause ({self.pause}) and retries ({self.retries}) must be >= 0")
 
@@ -95,7 +98,10 @@ class _RefusedError(Exception):
 
 
 class YouTube:
-    """Each video leaves `ID.json`: where its part `ID.mkv` begins, or why there is none."""
+    """Each video leaves `ID.json`: where its part `ID.mkv` begins, or why there is none.
+
+    A part counts only with its record, which is written after it and removed before another takes its place.
+    """
 
     def __init__(self, p: YouTubeParams) -> None:
         self._p = p
@@ -108,12 +114,19 @@ class YouTube:
 
     def prepare(self, execution: ExecutionParams) -> None:
         parts = _parts(self._rows())
-        absent = [part for part in parts if not _settled(part, self._record(part.video))]
-        if absent and self._p.fetch:
-            print(TERMS, file=sys.stderr)
-            self._fetch_all(absent)
-        gone = [Gone(p.video, reason) for p in parts if (reason := self._record(p.video).get("gone"))]
+        if self._p.fetch:
+            self.folder().mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder() / ".lock"):
+                self._fetch_absent(parts)
+        records = {part.video: self._record(part.video) for part in parts}
+        gone = [Gone(video, record["gone"]) for video, record in records.items() if "gone" in record]
         write_table(self.folder() / "gone.tsv", gone, Gone)
+        there = sum(_covers(records[part.video], part.start, part.end) for part in parts)
+        print(
+            f"youtube: {there} of {len(parts)} videos are there, {len(gone)} gone (gone.tsv in {self.folder()}), "
+            f"{len(parts) - there - len(gone)} not had yet (dvc repro -f install@clips asks for these again)",
+            file=sys.stderr,
+        )
 
     def _rows(self, check: bool = True) -> list[Annotation]:
         rows = read_annotations(Path(self._p.rows), self._p.seconds, check)
@@ -125,20 +138,36 @@ class YouTube:
         return limited(rows, self._p.limit, self._p.seed)
 
     def _in_part(self, row: Annotation) -> Annotation:
-        begin = self._record(row.video).get("begin", 0.0)
-        return replace(row, video=f"{row.video}.mkv", clip_start=round(max(row.clip_start - begin, 0), 6))
+        record, video = self._record(row.video), f"{row.video}.mkv"
+        if not _covers(record, row.clip_start, row.clip_start + row.seconds):
+            return replace(row, video=video, absent=_why_absent(record))
+        return replace(row, video=video, clip_start=round(row.clip_start - record["begin"], 6))
 
     def _record(self, video: str) -> dict[str, Any]:
         path = self.folder() / f"{video}.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    def _fetch_absent(self, parts: list[_Part]) -> None:
+        absent = []
+        for part in parts:
+            record = self._record(part.video)
+            if "begin" not in record:  # a run was stopped between the two, or the video is gone by now
+                (self.folder() / f"{part.video}.mkv").unlink(missing_ok=True)
+            if not ("gone" in record or _covers(record, part.start, part.end)):
+                absent.append(part)
+        if absent:
+            print(TERMS, file=sys.stderr)
+            self._fetch_all(absent)
+
     def _fetch_all(self, parts: list[_Part]) -> None:
         refused = 0
         for part in progress(parts, "youtube"):
+            path = self.folder() / f"{part.video}.json"
             try:
-                write_json(self.folder() / f"{part.video}.json", self._fetch(part))
+                write_json(path, self._fetch(part))
                 refused = 0
             except _RefusedError as reason:
+                write_json(path, self._record(part.video) | {"refused": str(reason)})
                 refused += 1
                 if refused == self._p.max_refusals:
                     raise InputError(
@@ -148,22 +177,27 @@ class YouTube:
 
     def _fetch(self, part: _Part) -> dict[str, Any]:
         """The record of a part that is now there, or gone. Raises _RefusedError after the last try."""
+        partial = self.folder() / "partial" / part.video
         for attempt in range(self._p.retries + 1):
             time.sleep(self._p.pause * 2**attempt)
             try:
-                whole = _download(part.video, self.folder() / "partial" / part.video, self._p)
-                begin = cut_media(whole, self.folder() / f"{part.video}.mkv", part.start, part.end)
+                record = self._cut(_download(part.video, partial, self._p), part)
             except MediaError as error:
-                return {"gone": f"cannot be used: {error}"}
+                record = {"gone": f"cannot be used: {error}"}
             except _RefusedError as error:
-                if _GONE.search(str(error)) and not _REFUSED.search(str(error)):
-                    return {"gone": str(error)}
-                if attempt == self._p.retries:
-                    raise
-                continue
-            shutil.rmtree(whole.parent)
-            return {"begin": round(begin, 6), "start": part.start, "end": part.end}
+                if not _GONE.search(str(error)) or _REFUSED.search(str(error)):
+                    if attempt == self._p.retries:
+                        raise
+                    continue
+                record = {"gone": str(error)}
+            shutil.rmtree(partial, ignore_errors=True)
+            return record
         raise AssertionError("the last attempt returns or raises")
+
+    def _cut(self, whole: Path, part: _Part) -> dict[str, Any]:
+        (self.folder() / f"{part.video}.json").unlink(missing_ok=True)
+        begin = cut_media(whole, self.folder() / f"{part.video}.mkv", part.start, part.end)
+        return {"begin": round(begin, 6), "start": part.start, "end": part.end}
 
 
 def _parts(rows: Iterable[Annotation]) -> list[_Part]:
@@ -175,8 +209,14 @@ def _parts(rows: Iterable[Annotation]) -> list[_Part]:
     return list(parts.values())
 
 
-def _settled(part: _Part, record: dict[str, Any]) -> bool:
-    return "gone" in record or (bool(record) and record["start"] <= part.start and part.end <= record["end"])
+def _covers(record: dict[str, Any], start: float, end: float) -> bool:
+    return "begin" in record and record["start"] <= start and end <= record["end"]
+
+
+def _why_absent(record: dict[str, Any]) -> str:
+    if "gone" in record:
+        return f"gone: {record['gone']}"
+    return f"refused: {record['refused']}" if "refused" in record else "not asked for yet"
 
 
 def _download(video: str, folder: Path, p: YouTubeParams) -> Path:
@@ -186,10 +226,11 @@ def _download(video: str, folder: Path, p: YouTubeParams) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     options = {
         "outtmpl": {"default": str(folder / "video").replace("%", "%%")},  # neither title nor id names a file
-        "format": "18/best[height<=480]/best",
+        "format": FORMAT,
+        "match_filter": yt_dlp.utils.match_filter_func("!is_live"),
         "allowed_extractors": EXTRACTORS,
         "ratelimit": p.rate_limit,
-        "max_filesize": MAX_BYTES,
+        "progress_hooks": [_check_size],
         "socket_timeout": 30,
         "noplaylist": True,
         "cachedir": False,
@@ -204,8 +245,14 @@ def _download(video: str, folder: Path, p: YouTubeParams) -> Path:
     except yt_dlp.utils.YoutubeDLError as error:
         raise _RefusedError(_one_line(str(error))) from error
     if not (folder / "video").is_file():
-        raise _RefusedError("nothing arrived")
+        raise _RefusedError("nothing arrived: a broadcast that goes on, or no file in one piece")
     return folder / "video"
+
+
+def _check_size(progress: dict[str, Any]) -> None:
+    """Raise MediaError for a video beyond the limit, as it is announced or, where it is not, as it comes."""
+    if max(progress.get(name) or 0 for name in ("total_bytes", "downloaded_bytes")) > MAX_BYTES:
+        raise MediaError(f"larger than {MAX_BYTES} bytes")
 
 
 class _Silent:
