@@ -39,6 +39,7 @@ class Problem:
 PROBLEMS = {
     "bad_annotation": Problem("stop", "mend the row, or delete it"),
     "no_split": Problem("stop", "give every row a split, or none"),
+    "empty_split": Problem("stop", "put rows with an event into train, and into val or test"),
     "missing": Problem("lost", "put the video into the folder, or delete its rows"),
     "unreadable": Problem("lost", "fetch the file again, or delete its rows"),
     "truncated": Problem("lost", "fetch the file again, or delete its rows"),
@@ -90,7 +91,7 @@ class Diagnosis:
     @property
     def lost(self) -> int:
         """How many rows the stages could not use."""
-        return len({f.key for f in self.findings if f.severity in ("stop", "lost")})
+        return len({f.key for f in self.findings if f.video and f.severity in ("stop", "lost")})
 
     def verdict(self, max_failed: float) -> str:
         """Why the stages would not start, or would lose more than a share of `max_failed` of the rows; else ''."""
@@ -238,6 +239,10 @@ def _annotation_findings(rows: Sequence[Annotation]) -> Iterator[Finding]:
             yield found("two_splits", f"its rows are in {' and '.join(splits)}")
         if row.label != usual[row.label]:
             yield found("class_spelling", f"{row.label!r}, elsewhere {usual[row.label]!r}")
+    eventful = {row.split for row in rows if row.start < row.end}
+    for wanted in (("train",), ("val", "test")) if some_split else ():
+        if not eventful & set(wanted):
+            yield _row_less("empty_split", f"no row with an event in {' or '.join(wanted)}")
     trained = {row.label for row in rows if row.split == "train"}
     for label in sorted({row.label for row in rows} - trained) if trained else ():
         yield _row_less("untrained_class", f"{label!r} has no row in train")

@@ -96,7 +96,7 @@ says "Planned contrasts"
 say "nothing mounted: the embedded demo runs, without Git, and prints its table"
 
 ! logged docker run --rm "${locked_down[@]}" "$image" || fail "a workspace that can't be written to"
-says "nothing can be written to /workspace: mount a folder"
+says "or mount another folder"
 mkdir "$work/foreign" && touch "$work/foreign/file" && chmod 755 "$work/foreign"
 logged docker run --rm "${locked_down[@]}" --user 4321 --volume "$work/foreign:/workspace" "$image" true
 says "add --user $(id -u):$(id -g)"

@@ -15,12 +15,13 @@ if [ -w . ] && { [ -z "$(ls -A)" ] || [ -e "$unfinished" ]; }; then
         rm "$unfinished"
     fi
     exec 8<&-
-elif [ -z "$(ls -A)" ]; then
-    echo "avs: nothing can be written to $PWD: mount a folder (-v \"\$PWD\":/workspace) or add --tmpfs /workspace" >&2
-    exit 1
 elif [ ! -w . ]; then
     owner=$(stat -c %u:%g .)
-    echo "avs: user $(id -u):$(id -g) cannot write to $PWD, which belongs to $owner: add --user $owner" >&2
+    echo "avs: user $(id -u):$(id -g) cannot write to $PWD, which belongs to $owner: add --user $owner;" \
+        "or mount another folder (-v \"\$PWD\":/workspace) or add --tmpfs /workspace" >&2
+    [ -n "$(ls -A)" ] || exit 1
+elif [ ! -e dvc.yaml ]; then
+    echo "avs: $PWD holds files, but not the kit: mount a clone of it, or an empty folder, which gets a copy" >&2
 fi
 
 if [ -w .dvc ]; then

@@ -22,7 +22,8 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     from avs.config import load_config  # it imports every part of avs: not for the worker processes
 
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         config = load_config()
         config.execution.check_devices()
@@ -31,7 +32,7 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
             cost |= stage(config)
         if runs:
             copy_results(name, runs)
-    except InputError as error:
+    except (InputError, OSError) as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ def main(config: Config) -> dict[str, int]:
     write_table(OUT / "failures.tsv", failed, Failed)
     subsets.write_lists(OUT, dataset.annotations(), clips, datasets.TAGS.get(config.dataset, config.dataset))
     check_failures(failed, len(clips) + len(failed), config.data.max_failed_fraction)
+    datasets.check_splits(clips)
     return {"clips": len(clips), "failed": len(failed)}
 
 

@@ -1,13 +1,14 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from avs.core.clips import Failed
+from avs.core.clips import Clip, Failed
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.core.store import raw_root
-from avs.datasets import DataParams, clip_key, install, open_dataset
+from avs.datasets import DataParams, check_splits, clip_key, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
 
@@ -79,3 +80,11 @@ def test_the_demo_makes_its_videos_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("video", "key"), [("-x.mp4", "7--x"), ("a/b c.webm", "7-a_b c"), ("x.y.mp4", "7-x.y")])
 def test_keys_hold_row_and_video(video: str, key: str) -> None:
     assert clip_key(7, video) == key
+
+
+def test_something_to_learn_from_and_something_to_judge_by_are_needed() -> None:
+    clip = Clip("0-a", "train", "Dog", 1, 2, 3, "a.mp4", "")
+    for others in ([], [replace(clip, split="test", end=1)]):
+        with pytest.raises(InputError, match=r"needed in train and in val or test \(there are some in: train\)"):
+            check_splits([clip, *others])
+    check_splits([clip, replace(clip, split="val")])

@@ -85,6 +85,14 @@ def test_the_lock_of_a_container_at_work_stays(workspace: Path) -> None:
 
 
 @needs_flock
+def test_files_that_are_not_the_kit_are_told(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").touch()
+    done = subprocess.run(["sh", str(ENTRYPOINT), "true"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "holds files, but not the kit: mount a clone of it, or an empty folder" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "video.mp4"]
+
+
+@needs_flock
 def test_a_clone_keeps_its_git(workspace: Path) -> None:
     (workspace / ".git").mkdir()
     enter(workspace)

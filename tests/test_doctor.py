@@ -98,7 +98,7 @@ def test_clips_of_one_long_video_are_looked_at_each(tiny_videos: Path) -> None:
     unused = replace(ROW, video="absent.mp4", number=9, used=False)
     for full in (False, True):
         findings = diagnose([*rows, unused], tiny_videos, INLINE, full=full).findings
-        assert {(f.key, f.problem) for f in findings if f.problem not in ("odd_rate", "no_audio")} == {
+        assert {(f.key, f.problem) for f in findings if f.video and f.problem not in ("odd_rate", "no_audio")} == {
             ("0-long", "silent"),
             ("2-long", "ends_early"),
             ("3-long", "ends_early"),
@@ -119,6 +119,13 @@ def test_what_is_no_place_or_no_file_is_told_and_not_looked_at(tiny_videos: Path
     }
     with pytest.raises(InputError, match="no row to look at"):
         diagnose([], tiny_videos, INLINE)
+
+
+def test_something_to_learn_from_and_something_to_judge_by_are_needed() -> None:
+    background = replace(ROW, video="b.mp4", split="test", start=1, end=1)
+    assert ("-", "empty_split") in found([ROW, background])
+    assert ("-", "empty_split") in found([replace(ROW, split="val")])
+    assert ("-", "empty_split") not in found([ROW, replace(ROW, video="b.mp4", split="val")])
 
 
 def test_the_share_of_lost_rows_decides() -> None:
@@ -166,7 +173,8 @@ def test_every_hard_clip_is_told(tmp_path: Path, full: bool) -> None:
         (tmp_path / names.get(path.name, path.name)).symlink_to(path)
     rows = read_annotations(SHARED / "pairs_hard/Annotations.txt", 10)
     diagnosis = diagnose([replace(row, split="train") for row in rows], tmp_path, ExecutionParams(workers=2), full=full)
-    assert sorted((Path(f.video).stem, f.problem) for f in diagnosis.findings) == [
+    assert [f.problem for f in diagnosis.findings if not f.video] == ["empty_split"]  # all are in train
+    assert sorted((Path(f.video).stem, f.problem) for f in diagnosis.findings if f.video) == [
         ("audio_starts_0.4s_late", "late_audio"),
         ("corrupt_bytes", "damaged"),
         ("long_11s", "long"),

@@ -4,6 +4,7 @@ from typing import Literal
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from avs.config import Config, load_config
 from avs.core.errors import InputError
@@ -88,3 +89,11 @@ def test_our_params_file_says_every_key_that_the_code_knows() -> None:
 
     load_config(ROOT / "params.yaml")
     assert leaves(yaml.safe_load((ROOT / "params.yaml").read_text())) == keys(Config)
+
+
+def test_dvc_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes all of params.yaml anew: only what was set may differ."""
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    apply_overrides(tmp_path / "params.yaml", ["k=3"])
+    assert (tmp_path / "params.yaml").read_text() == text.replace("k: 2 ", "k: 3 ")

@@ -153,3 +153,9 @@ def test_holm_properties(pvalues: list[float]) -> None:
     # Rejecting by the adjusted values is Holm's procedure: step down until the first failure.
     passes = p[order] * np.arange(len(p), 0, -1) <= 0.05
     assert ((adjusted <= 0.05).sum()) == (len(p) if passes.all() else passes.argmin())
+
+
+def test_a_few_clips_that_agree_prove_nothing() -> None:
+    for count in (1, 2, 5):
+        assert paired_bootstrap(np.ones(count), np.zeros(count), resamples=1000)[3] == 2.0 ** (1 - count)
+    assert paired_bootstrap(np.ones(40), np.zeros(40), resamples=1000)[3] == 2 / 1001

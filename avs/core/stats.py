@@ -25,7 +25,8 @@ def paired_bootstrap(
     clips with replacement and, apart from them, seeds. Drawing both crossed would count the noise of
     single runs three times (Owen 2007, "The pigeonhole bootstrap", Ann. Appl. Stat. 1), hence here the seed
     effects are first shrunk to their variance component, so that the noise is counted once, with the clips.
-    p is twice the smaller tail at zero, with one added to both counts.
+    p is twice the smaller tail at zero, with one added to both counts, and not below 2 / 2^N, the least that the
+    signs of N clips can give: resampling a few clips that agree would be sure of anything.
     Raises InputError where the shapes or the NaN of a and b differ, or no clip is left.
     """
     _require_positive(resamples=resamples)
@@ -38,7 +39,8 @@ def paired_bootstrap(
     low, high = np.quantile(draws, [0.025, 0.975])
     zero = _ROUNDING * np.abs(difference).max()
     tail = min((draws <= zero).sum(), (draws >= -zero).sum())
-    return diff, float(low), float(high), min(1.0, 2 * float(tail + 1) / (resamples + 1))
+    p = max(2 * float(tail + 1) / (resamples + 1), 2.0 ** (1 - difference.shape[1]))
+    return diff, float(low), float(high), min(1.0, p)
 
 
 def permutation_test(a: Scores, b: Scores, *, permutations: int = 10000, seed: int = 0) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from avs.core.clips import Clip, Failed, locate
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure
 from avs.core.params import params
 from avs.core.store import sha256_file
@@ -80,6 +82,17 @@ def install(dataset: Dataset, execution: ExecutionParams) -> tuple[list[Clip], l
         else:
             clips.append(_clip(key, row, found))
     return clips, failed
+
+
+def check_splits(clips: Iterable[Clip]) -> None:
+    """Raise InputError where there is nothing to learn from, or nothing to judge by."""
+    splits = {clip.split for clip in clips if clip.event().any()}
+    if "train" not in splits or splits == {"train"}:
+        there = ", ".join(sorted(splits)) or "none"
+        raise InputError(
+            f"clips with an event are needed in train and in val or test (there are some in: {there}): add rows, or "
+            "give them splits"
+        )
 
 
 def _clip(key: str, row: Annotation, digest: str) -> Clip:

@@ -13,6 +13,7 @@ from avs.localization.arms import ARMS
 from avs.localization.p0 import CONTRASTS, TESTED
 
 ALPHA = 0.05
+FEW = 30  # clips, below which intervals by resampling are too narrow
 WIDTH = 136
 
 
@@ -21,6 +22,8 @@ def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> N
     console = console or _console()
     console.print(_arms(metrics))
     console.print(_contrasts(metrics))
+    if metrics["clips"] < FEW:
+        console.print(f"Only {metrics['clips']} clips: below {FEW}, intervals are too narrow. Do not rely on them.")
 
 
 def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> None:
