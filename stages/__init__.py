@@ -22,8 +22,7 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     from avs.config import load_config  # it imports every part of avs: not for the worker processes
 
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config()
         config.execution.check_devices()

@@ -4,6 +4,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,21 +46,28 @@ def stage(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    environment = {"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "", "AVS_STORE": str(folder / "store")}
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The stage at work. Where the tests run in the background, SIGINT is ignored; the stage gets it as usual."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "stuck"],
         cwd=folder,
-        env=environment,
+        env={"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "", "AVS_STORE": str(folder / "store")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_at_once(stage: Path, number: signal.Signals) -> None:
-    with start(stage) as process:
+    with started(stage) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "at work\n"
         process.send_signal(number)
@@ -71,7 +81,7 @@ def test_a_signal_stops_it_at_once(stage: Path, number: signal.Signals) -> None:
 def test_a_missing_device_is_told_before_any_work(stage: Path) -> None:
     params = stage / "params.yaml"
     params.write_text(params.read_text().replace("devices: auto", "devices: cuda"))
-    with start(stage) as process:
+    with started(stage) as process:
         printed, said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (1, "")
     assert said.startswith("stuck: error: device ('cuda') is not here: ")
