@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     except (InputError, OSError) as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
-        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody may be there to read it
+            print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
         leave(130)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in cost.items() if isinstance(value, int)))

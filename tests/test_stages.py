@@ -77,6 +77,16 @@ def test_a_signal_stops_it_at_once(stage: Path, number: signal.Signals) -> None:
     assert not (stage / "results").exists()
 
 
+def test_it_stops_though_nobody_listens(stage: Path) -> None:
+    with started(stage) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "at work\n"
+        process.stderr.close()
+        process.terminate()
+        assert process.wait(timeout=60) == 130
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_a_missing_device_is_told_before_any_work(stage: Path) -> None:
     params = stage / "params.yaml"
