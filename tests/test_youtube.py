@@ -228,11 +228,12 @@ def test_two_runs_fetch_each_video_once(server: Any, rows: Any) -> None:
 
 def test_preprocess_asks_for_nothing(server: Any, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.videos["ccccccccccc"] = 429
-    p = rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", "ccccccccccc\tDog\t0\t2\ttrain\t0", retries=0)
+    there = [f"bbbbbbbbbbb\tDog\t0\t2\t{split}\t0" for split in ("train", "test")]
+    p = rows(*there, "ccccccccccc\tDog\t0\t2\ttrain\t0", retries=0)
     data = DataParams(DemoParams(), LocalParams(), youtube=p, max_failed_fraction=0.5)
     config = replace(load_config(ROOT / "params.yaml"), dataset="youtube", data=data, execution=INLINE)
     monkeypatch.chdir(tmp_path)
-    assert stages.install.main(config) == {"clips": 1, "failed": 1}
+    assert stages.install.main(config) == {"clips": 2, "failed": 1}
     asked = len(server.asked)
     assert stages.preprocess.main(config)["computed"] == 1
     assert len(server.asked) == asked
