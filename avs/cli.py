@@ -43,6 +43,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
     add = command(
+        "verify", verify, "hold README and docs against the committed figures, and say where those come from", "verify"
+    )
+    add("--write", action="store_true", help="first render anew what is marked")
+    add("--brief", action="store_true", help="disagreements only, not where each file comes from")
+
+    add = command(
         "weights", fetch_weights, "list the published weights, or fetch some for work offline", "weights yamnet"
     )
     add("names", nargs="*", metavar="NAME", help="an encoder or an eventness method")
@@ -89,6 +95,15 @@ def show_tables(options: argparse.Namespace) -> None:
 
     print_recall(_metrics(options.results / "anchor_eval/metrics.json"))
     print_study(_metrics(options.results / "p0/metrics.json"))
+
+
+def verify(options: argparse.Namespace) -> None:
+    from avs.report.verify import print_report, verify
+
+    report = verify(write=options.write)
+    print_report(report, brief=options.brief)
+    if report.problems:
+        sys.exit(f"{len(report.problems)} disagreements (what marks mean: CONTRIBUTING.md)")
 
 
 def fetch_weights(options: argparse.Namespace) -> None:

@@ -74,8 +74,13 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def git(*arguments: str, folder: Path = Path()) -> str | None:
+    """What Git says of the clone at `folder`; None where it fails, is not there or `folder` is no clone."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return done.stdout.strip()

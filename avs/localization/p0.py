@@ -68,7 +68,7 @@ def run_study(
     combined = metrics[verdict] | ({"splits": {name: metrics[name] for name in others}} if others else {})
     return Result(
         metrics=combined,
-        headline=_headline(combined),
+        headline=headline(combined),
         rows=clip_rows(study, answers),
         arms_plot=_arms_plot(combined, parts[verdict], p.resamples),
     )
@@ -78,11 +78,16 @@ def per_clip_scores(study: Study, answers: Answers) -> Scores:
     """`accuracy` over all seconds, `accuracy_event` over event seconds, and `class_event`: the share of event
     seconds whose class is right with background left out, which resolution as a side channel cannot raise."""
     target = targets([study.clips[i] for i in answers.positions], study.classes)
+    return score_answers(target, answers.best, answers.foreground)
+
+
+def score_answers(target: np.ndarray, best: Mapping[str, np.ndarray], foreground: Mapping[str, np.ndarray]) -> Scores:
+    """Scores of each arm's answers [seeds, clips, T] against the targets [clips, T]."""
     event = target != BACKGROUND
     return {
-        "accuracy": {arm: (best == target).mean(-1) for arm, best in answers.best.items()},
-        "accuracy_event": {arm: _over_events(best == target, event) for arm, best in answers.best.items()},
-        "class_event": {arm: _over_events(best == target, event) for arm, best in answers.foreground.items()},
+        "accuracy": {arm: (found == target).mean(-1) for arm, found in best.items()},
+        "accuracy_event": {arm: _over_events(found == target, event) for arm, found in best.items()},
+        "class_event": {arm: _over_events(found == target, event) for arm, found in foreground.items()},
     }
 
 
@@ -95,7 +100,7 @@ def split_metrics(
     arms: dict[str, Any] = {}
     for arm, plans in study.plans.items():
         plan = plans[:, positions]
-        arms[arm] = {measure: _mean_std(by_arm[arm]) for measure, by_arm in scores.items()}
+        arms[arm] = {measure: mean_std(by_arm[arm]) for measure, by_arm in scores.items()}
         arms[arm] |= {"tokens": mean_cost(plan, price), "gflops": mean_cost(plan, study.gflops)}
     return {
         "tokens_per_clip": study.tokens_per_clip,
@@ -158,13 +163,13 @@ def _over_events(right: np.ndarray, event: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, (right & event).sum(-1) / np.maximum(counts, 1), np.nan)
 
 
-def _mean_std(scores: np.ndarray) -> dict[str, float]:
+def mean_std(scores: np.ndarray) -> dict[str, float]:
     """Mean over clips and seeds, and the standard deviation between seeds."""
     by_seed = np.nanmean(scores, axis=1)
     return {"mean": float(by_seed.mean()), "std": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else 0.0}
 
 
-def _headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The few numbers that a person compares between runs."""
     main = {arm: metrics["arms"][arm]["accuracy"]["mean"] for arm in ("uniform", "anchored_topk", "oracle_topk")}
     line = {f"accuracy_{arm}": value for arm, value in main.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from typing import Any
 
 from rich import box
@@ -24,6 +25,13 @@ def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> N
     console.print(_contrasts(metrics))
     if metrics["clips"] < FEW:
         console.print(f"Only {metrics['clips']} clips: below {FEW}, intervals are too narrow. Do not rely on them.")
+
+
+def study(metrics: Mapping[str, Any]) -> str:
+    """What `print_study` prints."""
+    console = Console(width=WIDTH, file=StringIO(), color_system=None)
+    print_study(metrics, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> None:

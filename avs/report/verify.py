@@ -1,0 +1,221 @@
+"""Holds README and docs against the committed figures, and those against the rows of single clips they came from."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from avs.core.errors import InputError
+from avs.core.store import atomic
+from avs.report.again import made_again
+from avs.report.marks import Figure, Page, Render, agrees, body, read_marks, reprinted, woven
+from avs.report.origin import RESULTS, Stage, maker, origin, read_lock, sources
+
+_TRUSTED = ("avs", "benchmarks")  # packages whose functions may render
+_MEND = "mend: python -m avs verify --write"
+
+
+@dataclass
+class Report:
+    """`pages`: a line on each text; `files`: what is known of each source; `problems`: one line each."""
+
+    pages: dict[str, str] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+class Sources:
+    """The files that figures come from, each read once. A `NAME` is found in docs/results, else in results."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._trees: dict[str, Any] = {}
+
+    def path(self, name: str) -> str:
+        """Raises InputError where no file has the name."""
+        places = (f"{RESULTS}/{name}.json", f"results/{name}/metrics.json", f"results/{name}.json")
+        for place in places:
+            if (self.root / place).is_file():
+                return place
+        raise InputError(f"no source {name!r} (there is none of {', '.join(places)})")
+
+    def tree(self, path: str) -> Any:
+        """Raises InputError where the file is not there, or no JSON."""
+        if path not in self._trees:
+            try:
+                self._trees[path] = json.loads((self.root / path).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise InputError(f"source {path} cannot be read: {error}") from None
+        return self._trees[path]
+
+    def value(self, source: str) -> tuple[str, float]:
+        """The file of `NAME:KEY` and its number. Raises InputError where it has none there."""
+        name, _, key = source.partition(":")
+        path = self.path(name)
+        tree = self.tree(path)
+        for part in key.split("."):
+            tree = tree.get(part) if isinstance(tree, dict) else None
+        if isinstance(tree, bool) or not isinstance(tree, (int, float)):
+            raise InputError(f"{path} has no number at {key!r}")
+        return path, tree
+
+    def text(self, render: Render) -> list[str]:
+        """The lines that a mark's function makes of its file."""
+        return [line.rstrip() for line in _function(render.function)(self.tree(render.source)).rstrip().split("\n")]
+
+
+def verify(root: Path = Path(), *, write: bool = False) -> Report:
+    """Check all; `write` first renders anew what is marked, so that only what it cannot mend is left."""
+    lock, found, report = read_lock(root), Sources(root), Report()
+    for path in _pages(root):
+        if write:
+            _mend(path, found)
+        name = str(path.relative_to(root))
+        page = read_marks(path.read_text(encoding="utf-8"))
+        report.pages[name] = _summary(page)
+        report.problems += [f"{name}:{line}: {message}" for line, message in sorted(_disagreements(page, path, found))]
+    for source in sources(root, lock):
+        report.files[source], problems = _source(root, source, lock, found)
+        report.problems += [f"{source}: {problem}" for problem in problems]
+    return report
+
+
+def print_report(report: Report, *, brief: bool = False) -> None:
+    for source, facts in {} if brief else report.files.items():
+        print(source)
+        for title, text in facts.items():
+            print(textwrap.fill(text, 118, initial_indent=f"  {title:<13} ", subsequent_indent=" " * 16))
+    print(*(f"{name}: {line}" for name, line in report.pages.items()), sep="\n")
+    print(*report.problems, sep="\n", end="\n" if report.problems else "")
+
+
+def _pages(root: Path) -> list[Path]:
+    return [path for path in (root / "README.md", *sorted((root / "docs").rglob("*.md"))) if path.is_file()]
+
+
+def _summary(page: Page) -> str:
+    sourced = sum(bool(figure.source) for figure in page.figures)
+    given = sum(not figure.source and bool(figure.given) for figure in page.figures)
+    return f"{sourced} figures and {len(page.renders)} blocks from a source, {given} figures given, with the reason"
+
+
+def _disagreements(page: Page, path: Path, found: Sources) -> Iterator[tuple[int, str]]:
+    yield from page.faults
+    for figure in page.figures:
+        if message := _judged(figure, found):
+            yield figure.line, message
+    for render in page.renders:
+        yield from _image(render, path, found) if render.path else _lines(render, found)
+
+
+def _judged(figure: Figure, found: Sources) -> str:
+    """What is wrong with a figure, or ''."""
+    if not figure.source:
+        way_out = "name it: NUMBER<!--NAME:KEY-->; or end the paragraph with <!-- given: WHY -->"
+        return "" if figure.given else f"{figure.text} has no source ({way_out})"
+    try:
+        path, value = found.value(figure.source)
+    except InputError as error:
+        return f"{figure.text}: {error}"
+    key = figure.source.partition(":")[2]
+    return "" if agrees(figure, value) else f"prints {figure.text}, but {path} has {value:g} at {key} ({_MEND})"
+
+
+def _lines(render: Render, found: Sources) -> Iterator[tuple[int, str]]:
+    """Where the lines between marks are not what their function makes."""
+    before, printed, _ = body(render.text)
+    first = render.line + before.count("\n")
+    try:
+        wanted = woven(printed, found.text(render))
+    except InputError as error:
+        yield render.line, str(error)
+        return
+    for number, (line, new) in enumerate(zip(printed, wanted, strict=False)):
+        if line != new:
+            yield first + number, f"prints {line.strip()!r}, but {render.source} gives {new.strip()!r} ({_MEND})"
+    if len(printed) != len(wanted):
+        message = f"prints {len(printed)} lines, but {render.source} gives {len(wanted)} ({_MEND})"
+        yield first + min(len(printed), len(wanted)), message
+
+
+def _image(render: Render, path: Path, found: Sources) -> Iterator[tuple[int, str]]:
+    try:
+        if not _drawn_so(render, path.parent / render.path, found):
+            yield render.line, f"{render.path} is not what {render.source} gives ({_MEND})"
+    except InputError as error:
+        yield render.line, str(error)
+
+
+def _drawn_so(render: Render, target: Path, found: Sources, *, write: bool = False) -> bool:
+    """Whether an image is what its function draws now: the pixels of a PNG, the bytes of others."""
+    from matplotlib.image import imread
+
+    read: Callable[[Path], Any] = imread if target.suffix == ".png" else Path.read_bytes
+    with TemporaryDirectory() as folder:
+        drawn = Path(folder) / target.name
+        _function(render.function)(found.tree(render.source), drawn)
+        same = target.is_file() and np.array_equal(read(drawn), read(target))
+        if write and not same:
+            _replace(target, drawn.read_bytes())
+    return same
+
+
+def _mend(path: Path, found: Sources) -> None:
+    """Render anew what is marked in a text, from its end, so that places stay."""
+    text = before = path.read_text(encoding="utf-8")
+    page = read_marks(text)
+    for part in sorted([*page.figures, *page.renders], key=lambda part: part.start, reverse=True):
+        with suppress(InputError):
+            if isinstance(part, Render) and part.path:
+                _drawn_so(part, path.parent / part.path, found, write=True)
+            else:
+                new = _reprinted(part, found) if isinstance(part, Figure) else _rewritten(part, found)
+                text = text[: part.start] + new + text[part.end :]
+    if text != before:
+        _replace(path, text.encode())
+
+
+def _reprinted(figure: Figure, found: Sources) -> str:
+    value = found.value(figure.source)[1] if figure.source else None
+    return figure.text if value is None or agrees(figure, value) else reprinted(figure, value)
+
+
+def _rewritten(render: Render, found: Sources) -> str:
+    before, printed, after = body(render.text)
+    return before + "\n".join(woven(printed, found.text(render))) + "\n" + after
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with atomic(path) as file:
+        file.write(content)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """Raises InputError where it is none of this repository's."""
+    module, _, attribute = name.rpartition(".")
+    if module.partition(".")[0] not in _TRUSTED:
+        raise InputError(f"{name} must be a function of {' or '.join(_TRUSTED)}")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"no function {name}: {error}") from None
+
+
+def _source(root: Path, path: str, lock: Mapping[str, Stage], found: Sources) -> tuple[dict[str, str], list[str]]:
+    """What is known of a source, whether its own rows still give it, and what is wrong."""
+    if not (root / path).is_file():
+        return {"file": "not at hand (run: dvc repro)"}, []
+    known, stage = origin(root, path, lock), maker(lock, path)
+    if stage is None:
+        return known.facts, known.problems
+    told, wrong = made_again(root, path, stage, found.tree(path))
+    return known.facts | {"made again": told}, known.problems + wrong
