@@ -39,7 +39,7 @@ READINGS = ("ast softmax_padded",)
 
 
 def main(pairs: Path) -> None:
-    clips, sounds = _clips(pairs)
+    clips, sounds = read_clips(pairs)
     test = [i for i, clip in enumerate(clips) if clip.split == "test" and clip.event().any()]
     events = np.stack([clips[i].event() for i in test])
     rows: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def _cell(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.3f}"
 
 
-def _clips(pairs: Path) -> tuple[list[Clip], np.ndarray]:
+def read_clips(pairs: Path) -> tuple[list[Clip], np.ndarray]:
     """All rows and their sounds, float32 [N, S]; no two rows share a video, whose name stands for its digest."""
     if not pairs.is_dir():
         raise InputError(f"the composed pairs are not at {pairs}: name their folder")

@@ -116,20 +116,23 @@ def reprinted(figure: Figure, value: float) -> str:
 
 
 def woven(printed: Sequence[str], made: Sequence[str]) -> list[str]:
-    """The lines that were made, less those that `…` in what is printed leaves out; a line is known by its words."""
-    if all(line.strip() != "…" for line in printed):
-        return list(made)
+    """The lines that were made, with the empty lines of what is printed, and less those that a `…` there leaves out.
+
+    A line is known again by its words, whatever its numbers.
+    """
+    lines = [line for line in made if line.strip()]
     kept: list[str] = []
     place, cut = 0, False
     for line in printed:
-        if line.strip() == "…":
-            kept, cut = [*kept, line], True
+        if line.strip() in ("", "…"):
+            kept.append(line)
+            cut = cut or bool(line.strip())
             continue
-        found = next((i for i in range(place, len(made)) if _words(made[i]) == _words(line)), None)
+        found = next((i for i in range(place, len(lines)) if _words(lines[i]) == _words(line)), None)
         if found is not None:
-            kept += made[found if cut else place : found + 1]
+            kept += lines[found if cut else place : found + 1]
             place, cut = found + 1, False
-    return kept if cut else [*kept, *made[place:]]
+    return kept if cut else kept + lines[place:]
 
 
 def body(text: str) -> tuple[str, list[str], str]:

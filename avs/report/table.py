@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from io import StringIO
 from typing import Any
 
 from rich import box
@@ -29,9 +28,10 @@ def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> N
 
 def study(metrics: Mapping[str, Any]) -> str:
     """What `print_study` prints."""
-    console = Console(width=WIDTH, file=StringIO(), color_system=None)
-    print_study(metrics, console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    console = Console(width=WIDTH)
+    with console.capture() as printed:
+        print_study(metrics, console)
+    return printed.get()
 
 
 def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ from avs.report.origin import RESULTS, Stage, maker, origin, read_lock, sources
 
 _TRUSTED = ("avs", "benchmarks")  # packages whose functions may render
 _MEND = "mend: python -m avs verify --write"
+_NAME_IT = "name it: NUMBER<!--NAME:KEY-->, or say why it needs none: <!-- given: WHY --> at the paragraph's end"
 
 
 @dataclass
@@ -82,7 +84,7 @@ def verify(root: Path = Path(), *, write: bool = False) -> Report:
         name = str(path.relative_to(root))
         page = read_marks(path.read_text(encoding="utf-8"))
         report.pages[name] = _summary(page)
-        report.problems += [f"{name}:{line}: {message}" for line, message in sorted(_disagreements(page, path, found))]
+        report.problems += [f"{name}:{line}: {message}" for line, message in _disagreements(page, path, found)]
     for source in sources(root, lock):
         report.files[source], problems = _source(root, source, lock, found)
         report.problems += [f"{source}: {problem}" for problem in problems]
@@ -110,18 +112,20 @@ def _summary(page: Page) -> str:
 
 def _disagreements(page: Page, path: Path, found: Sources) -> Iterator[tuple[int, str]]:
     yield from page.faults
+    bare: dict[int, list[str]] = {}
     for figure in page.figures:
-        if message := _judged(figure, found):
+        if figure.source and (message := _judged(figure, found)):
             yield figure.line, message
+        elif not figure.source and not figure.given:
+            bare.setdefault(figure.line, []).append(figure.text)
+    for line, numbers in bare.items():
+        yield line, f"{', '.join(numbers)} without a source ({_NAME_IT})"
     for render in page.renders:
         yield from _image(render, path, found) if render.path else _lines(render, found)
 
 
 def _judged(figure: Figure, found: Sources) -> str:
-    """What is wrong with a figure, or ''."""
-    if not figure.source:
-        way_out = "name it: NUMBER<!--NAME:KEY-->; or end the paragraph with <!-- given: WHY -->"
-        return "" if figure.given else f"{figure.text} has no source ({way_out})"
+    """What is wrong with a figure that names its source, or ''."""
     try:
         path, value = found.value(figure.source)
     except InputError as error:
@@ -139,12 +143,13 @@ def _lines(render: Render, found: Sources) -> Iterator[tuple[int, str]]:
     except InputError as error:
         yield render.line, str(error)
         return
-    for number, (line, new) in enumerate(zip(printed, wanted, strict=False)):
-        if line != new:
-            yield first + number, f"prints {line.strip()!r}, but {render.source} gives {new.strip()!r} ({_MEND})"
-    if len(printed) != len(wanted):
-        message = f"prints {len(printed)} lines, but {render.source} gives {len(wanted)} ({_MEND})"
-        yield first + min(len(printed), len(wanted)), message
+    differ = [
+        (number, line, new)
+        for number, (line, new) in enumerate(zip_longest(printed, wanted, fillvalue="nothing"))
+        if line != new
+    ]
+    for number, line, new in differ if len(printed) == len(wanted) else differ[:1]:
+        yield first + number, f"prints {line.strip()!r}, but {render.source} gives {new.strip()!r} ({_MEND})"
 
 
 def _image(render: Render, path: Path, found: Sources) -> Iterator[tuple[int, str]]:
@@ -173,7 +178,8 @@ def _mend(path: Path, found: Sources) -> None:
     """Render anew what is marked in a text, from its end, so that places stay."""
     text = before = path.read_text(encoding="utf-8")
     page = read_marks(text)
-    for part in sorted([*page.figures, *page.renders], key=lambda part: part.start, reverse=True):
+    parts: list[Figure | Render] = [*page.figures, *page.renders]
+    for part in sorted(parts, key=lambda part: part.start, reverse=True):
         with suppress(InputError):
             if isinstance(part, Render) and part.path:
                 _drawn_so(part, path.parent / part.path, found, write=True)
