@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from avs.core.store import write_json
+from avs.core.store import sha256_file, write_json
 
 RESULTS = Path("docs/results")
 
 
-def record(name: str, figures: dict[str, Any]) -> None:
-    """Write `docs/results/<name>.json`: the figures, and how they came about."""
+def record(name: str, figures: dict[str, Any], annotations: Path | None = None) -> None:
+    """Write `docs/results/<name>.json`: the figures, and how they came about; `annotations` tell the data set."""
     python = f"Python {platform.python_version()}, torch {torch.__version__}"
     origin = {
         "command": f"python -m benchmarks.{name}",
@@ -26,6 +26,8 @@ def record(name: str, figures: dict[str, Any]) -> None:
         "machine": f"{_processor()}, {os.cpu_count()} cores, {python}",
         "date": datetime.now(UTC).date().isoformat(),
     }
+    if annotations:
+        origin["data"] = f"{annotations.parent.name}/{annotations.name}, sha256 {sha256_file(annotations)[:16]}"
     write_json(RESULTS / f"{name}.json", origin | figures)
 
 

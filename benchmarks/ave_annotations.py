@@ -67,7 +67,8 @@ def _relabelled(rows: Sequence[Annotation]) -> dict[str, int]:
 
 def main(arguments: Sequence[str]) -> None:
     try:
-        record("ave_annotations", measure(Path(arguments[0]) if arguments else AVE))
+        folder = Path(arguments[0]) if arguments else AVE
+        record("ave_annotations", measure(folder), folder / "Annotations.txt")
     except InputError as error:
         sys.exit(f"error: {error}")
 

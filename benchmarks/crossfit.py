@@ -36,7 +36,7 @@ def main(pairs: Path) -> None:
     recall = {name: round(float(np.mean(values)), 4) for name, values in found.items()}
     spread = {name: round(float(np.std(values, ddof=1)), 4) for name, values in found.items()}
     settings = {"method": METHOD, "draws": DRAWS, "folds": FOLDS, "epochs": EPOCHS, "k": K, "chance": K / SECONDS}
-    record("crossfit", settings | {"recall_d0": recall, "std_between_draws": spread})
+    record("crossfit", settings | {"recall_d0": recall, "std_between_draws": spread}, pairs / "Annotations.txt")
 
 
 def _moved(clips: Sequence[Clip], rng: np.random.Generator) -> list[Clip]:

@@ -58,7 +58,7 @@ def main(pairs: Path) -> None:
         "controls": {kind: round(controls[kind]["recall_d0"], 4) for kind in ("random", "constant", "best")},
         "methods": rows,
     }
-    record("eventness", figures)
+    record("eventness", figures, pairs / "Annotations.txt")
     print(table(figures))
 
 

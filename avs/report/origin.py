@@ -68,7 +68,7 @@ def origin(root: Path, path: str, lock: Mapping[str, Stage]) -> Origin:
 
 def _of_file(root: Path, path: str) -> Origin:
     tree = json.loads((root / path).read_text(encoding="utf-8"))
-    facts = {name: str(tree.get(name, UNKNOWN)) for name in RECORDED}
+    facts = {name: str(tree.get(name, UNKNOWN)) for name in (*RECORDED, "data")}
     if git("rev-parse", "HEAD", folder=root) and not facts["commit"].startswith(UNKNOWN):
         there = git("cat-file", "-e", f"{facts['commit'].removesuffix('-dirty')}^{{commit}}", folder=root) is not None
         facts["commit"] += "" if there else " (not in this clone)"
