@@ -103,7 +103,8 @@ def verify(options: argparse.Namespace) -> None:
     report = verify(write=options.write)
     print_report(report, brief=options.brief)
     if report.problems:
-        sys.exit(f"{len(report.problems)} disagreements (what marks mean: CONTRIBUTING.md)")
+        count = len(report.problems)
+        sys.exit(f"{count} disagreement{'' if count == 1 else 's'} (what marks mean: CONTRIBUTING.md)")
 
 
 def fetch_weights(options: argparse.Namespace) -> None:

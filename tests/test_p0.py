@@ -10,6 +10,7 @@ from avs.core.store import write_array, write_json, write_metrics
 from avs.localization.anchor_eval import evaluate_anchors, recall_curves
 from avs.localization.arms import ARMS
 from avs.localization.p0 import CONTRASTS, contrasts, run_study
+from avs.localization.rederive import anchors_again, p0_again
 from avs.localization.train import P0Params
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
@@ -89,6 +90,28 @@ def test_the_metrics_can_be_recomputed_from_the_clip_rows(stages: Path) -> None:
     assert np.array(rows[0]["plans"]["random_topk"]).shape == (2, SECONDS)
     assert np.array(rows[0]["plans"]["uniform"]).shape == (SECONDS,)
     assert (np.array([row["answers_foreground"]["uniform"] for row in rows]) > 0).all()
+
+
+def test_the_metrics_are_made_again_from_the_clip_rows(stages: Path) -> None:
+    p = P0Params(**vars(P0) | {"eval_splits": ("test", "val")})
+    result = study(stages, p)
+    rows = [json.loads(json.dumps(row)) for row in result.rows]
+    cost = {160: 1.0, 224: 2.0, 352: 5.0}
+    again = p0_again(rows, splits=p.eval_splits, resamples=p.resamples, patch_size=16, gflops=cost)
+    for tree, expected in ((again, result.metrics), (again["splits"]["val"], result.metrics["splits"]["val"])):
+        assert tree["arms"] == expected["arms"]
+        assert json.dumps(tree["contrasts"]) == json.dumps(expected["contrasts"])  # NaN is equal there
+        assert (tree["clips"], tree["seeds"]) == (expected["clips"], expected["seeds"])
+    assert "gflops" not in p0_again(rows, splits=["val"], resamples=9, patch_size=16)["arms"]["uniform"]
+
+
+def test_the_recall_is_made_again_from_the_clip_rows(stages: Path) -> None:
+    splits = ("test", "val")
+    metrics, rows = evaluate_anchors(stages / "eventness", k=3, anchors=AnchorParams(select="nms"), splits=splits)
+    again = anchors_again([json.loads(json.dumps(row)) for row in rows], splits=splits, k=3)
+    for tree, expected in ((again, metrics), (again["splits"]["val"], metrics["splits"]["val"])):
+        known = {name: value for name, value in expected.items() if name not in ("failed_clips", "splits")}
+        assert {name: tree[name] for name in known} == known
 
 
 def test_the_same_run_twice_gives_the_same_bytes(stages: Path) -> None:

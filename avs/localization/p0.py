@@ -61,7 +61,7 @@ def run_study(
     answers = answer(study, p, device)
     scores = per_clip_scores(study, answers)
     splits = np.array([study.clips[i].split for i in answers.positions])
-    parts = {name: _only(scores, splits == name) for name in p.eval_splits}
+    parts = {name: only(scores, splits == name) for name in p.eval_splits}
     places = {name: answers.positions[splits == name] for name in p.eval_splits}
     metrics = {name: split_metrics(study, part, places[name], p, budget) for name, part in parts.items()}
     verdict, *others = p.eval_splits
@@ -154,7 +154,7 @@ def _distinct(plan: np.ndarray) -> list[int] | list[list[int]]:
     return plan[0].tolist() if (plan == plan[0]).all() else plan.tolist()
 
 
-def _only(scores: Scores, chosen: np.ndarray) -> Scores:
+def only(scores: Scores, chosen: np.ndarray) -> Scores:
     return {m: {arm: score[:, chosen] for arm, score in by_arm.items()} for m, by_arm in scores.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from avs.localization.anchor_eval import DELTAS
 from avs.localization.arms import mean_cost
-from avs.localization.p0 import contrasts, mean_std, score_answers
+from avs.localization.p0 import contrasts, mean_std, only, score_answers
 from avs.localization.recall import recall_table
 from avs.sampling.tokens import tokens
 
@@ -20,33 +20,39 @@ def p0_again(
     rows: Rows, *, splits: Sequence[str], resamples: int, patch_size: int, gflops: Mapping[int, float] | None = None
 ) -> dict[str, Any]:
     """What the rows of `p0` tell of its metrics; GFLOPs where the cost of each resolution is given."""
-    return _by_split(rows, splits, lambda chosen: _study(chosen, resamples, patch_size, gflops))
+    best, foreground = (_stacked(rows, name) for name in ("answers", "answers_foreground"))
+    scores = score_answers(np.array([row["target"] for row in rows]), best, foreground)
+    seeds = len(best["uniform"])
+    shape = seeds, len(rows[0]["target"])
+    plans = {arm: np.stack([np.broadcast_to(row["plans"][arm], shape) for row in rows], axis=1) for arm in best}
+    prices = {"tokens": {r: float(tokens(r, patch_size)) for r in _resolutions(plans)}}
+    prices |= {"gflops": dict(gflops)} if gflops else {}
+
+    def evaluate(chosen: np.ndarray) -> dict[str, Any]:
+        part = only(scores, chosen)
+        arms: dict[str, Any] = {}
+        for arm, plan in plans.items():
+            arms[arm] = {measure: mean_std(by_arm[arm]) for measure, by_arm in part.items()}
+            arms[arm] |= {name: mean_cost(plan[:, chosen], price) for name, price in prices.items()}
+        return {"clips": int(chosen.sum()), "seeds": seeds, "arms": arms, "contrasts": contrasts(part, resamples)}
+
+    return _by_split(rows, splits, evaluate)
 
 
 def anchors_again(rows: Rows, *, splits: Sequence[str], k: int) -> dict[str, Any]:
     """What the rows of `anchor_eval` tell of its metrics."""
-    return _by_split(rows, splits, lambda chosen: _recall(chosen, k))
+    return _by_split(rows, splits, lambda chosen: _recall([rows[i] for i in np.flatnonzero(chosen).tolist()], k))
 
 
-def _by_split(rows: Rows, splits: Sequence[str], evaluate: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
-    """The first of the splits is the verdict, the others come under `splits`."""
-    verdict, *others = (evaluate([row for row in rows if row["split"] == name]) for name in splits)
+def _by_split(rows: Rows, splits: Sequence[str], evaluate: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
+    """The first of the splits is the verdict, the others come under `splits`; `evaluate` gets a mask of the rows."""
+    of = np.array([row["split"] for row in rows])
+    verdict, *others = (evaluate(of == name) for name in splits)
     return verdict | ({"splits": dict(zip(splits[1:], others, strict=True))} if others else {})
 
 
-def _study(rows: Rows, resamples: int, patch_size: int, gflops: Mapping[int, float] | None) -> dict[str, Any]:
-    best, foreground = (_stacked(rows, name) for name in ("answers", "answers_foreground"))
-    scores = score_answers(np.array([row["target"] for row in rows]), best, foreground)
-    seeds, clips = scores["accuracy"]["uniform"].shape
-    arms: dict[str, Any] = {}
-    for arm in best:
-        plan = np.stack([np.broadcast_to(row["plans"][arm], best[arm][:, 0].shape) for row in rows], axis=1)
-        price = {int(r): float(tokens(int(r), patch_size)) for r in np.unique(plan)}
-        arms[arm] = {measure: mean_std(by_arm[arm]) for measure, by_arm in scores.items()}
-        arms[arm]["tokens"] = mean_cost(plan, price)
-        if gflops:
-            arms[arm]["gflops"] = mean_cost(plan, dict(gflops))
-    return {"clips": clips, "seeds": seeds, "arms": arms, "contrasts": contrasts(scores, resamples)}
+def _resolutions(plans: Mapping[str, np.ndarray]) -> list[int]:
+    return sorted({int(r) for plan in plans.values() for r in np.unique(plan)})
 
 
 def _stacked(rows: Rows, name: str) -> dict[str, np.ndarray]:

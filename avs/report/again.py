@@ -22,6 +22,8 @@ def made_again(root: Path, path: str, stage: Stage, committed: Mapping[str, Any]
         source, tree = _again(root, path, stage)
     except InputError as error:
         return str(error), []
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return f"no: the code has changed since, and cannot read what was left: {error!r} (run: dvc repro)", []
     before, now = dict(_leaves(committed)), {key: value for key, value in _leaves(tree) if value == value}
     wrong = [
         f"{key} is {before.get(key)}, but {source} gives {value:g} (run: dvc repro -f {stage.name})"

@@ -38,9 +38,10 @@ _UNITS = (
     r"s|ms|µs|min|h|days?|hours?|minutes?|seconds?|bytes|[kKMGT]i?B|[MGTP]?FLOPs?(?:/s)?|points?|times|x|"
     r"clips?|rows?|videos?|files?|runs?|tests|nulls?|effects?|utterances?|words|parameters"
 )
+_SPACE = r" *\n? *"  # as long as a mark between number and unit, which is blanked
 _NUMBER = re.compile(
     r"(?<![\w.,×/=-])(?P<number>[+−-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?)(?<=\d)"
-    rf"(?![×/]?\d|\.\d|,\d|-\d)(?P<percent>\s?%)?(?:(?P<unit>[\s-]?(?:{_UNITS})(?![\w]))|(?![\w]))"
+    rf"(?![×/]?\d|\.\d|,\d|-\d)(?P<percent>{_SPACE}%)?(?:(?P<unit>(?:{_SPACE}|-)(?:{_UNITS})(?!\w))|(?!\w))"
 )
 _VERSIONED = re.compile(r"(?:Python|CUDA|PyTorch|Apache|BY|NC|driver|version) \**$")
 
@@ -205,7 +206,7 @@ def _looks_measured(number: re.Match[str], text: str) -> bool:
 def _figure(text: str, number: re.Match[str], source: str, given: Sequence[tuple[int, int, str]]) -> Figure:
     start, end = number.span("number")
     why = next((why for first, last, why in given if first <= start < last), "")
-    scale = 100.0 if number["percent"] or (number["unit"] or "").strip() in ("point", "points") else 1.0
+    scale = 100.0 if number["percent"] or (number["unit"] or "").strip(" \n-") in ("point", "points") else 1.0
     return Figure(_line(text, start), start, end, number["number"], scale, source, why)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from avs.core.errors import InputError
 from avs.core.provenance import ENVIRONMENT, git
 from avs.core.store import sha256_file
 
@@ -44,8 +45,7 @@ class Origin:
 
 def read_lock(root: Path) -> dict[str, Stage]:
     """The stages of `dvc.lock`, none where it is not there."""
-    path = root / "dvc.lock"
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    tree = _yaml(root / "dvc.lock")
     return {name: _stage(name, body) for name, body in tree.get("stages", {}).items()}
 
 
@@ -60,14 +60,8 @@ def maker(lock: Mapping[str, Stage], path: str) -> Stage | None:
     return next((stage for stage in lock.values() if path in stage.outs), None)
 
 
-def origin(root: Path, path: str, lock: Mapping[str, Stage]) -> Origin:
-    """What was recorded about one of `sources`."""
-    stage = maker(lock, path)
-    return _of_stage(root, path, stage, lock) if stage else _of_file(root, path)
-
-
-def _of_file(root: Path, path: str) -> Origin:
-    tree = json.loads((root / path).read_text(encoding="utf-8"))
+def of_file(root: Path, path: str, tree: Mapping[str, Any]) -> Origin:
+    """What a file of docs/results, read as `tree`, says of itself."""
     facts = {name: str(tree.get(name, UNKNOWN)) for name in (*RECORDED, "data")}
     if git("rev-parse", "HEAD", folder=root) and not facts["commit"].startswith(UNKNOWN):
         there = git("cat-file", "-e", f"{facts['commit'].removesuffix('-dirty')}^{{commit}}", folder=root) is not None
@@ -77,7 +71,8 @@ def _of_file(root: Path, path: str) -> Origin:
     return Origin({"committed in": _committed(root, path)} | facts, problems)
 
 
-def _of_stage(root: Path, path: str, stage: Stage, lock: Mapping[str, Stage]) -> Origin:
+def of_stage(root: Path, path: str, stage: Stage, lock: Mapping[str, Stage]) -> Origin:
+    """What `dvc.lock` and Git say of one of a stage's outs."""
     facts = {"committed in": _committed(root, path), "command": f"{stage.command} (stage {stage.name})"}
     problems = []
     if (root / path).exists() and md5(root / path) != stage.outs[path]:
@@ -127,14 +122,24 @@ def _committed(root: Path, path: str) -> str:
 
 
 def _changed(root: Path, parameters: Mapping[str, Any]) -> Iterator[str]:
-    path = root / "params.yaml"
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    """The parameters that params.yaml now has otherwise."""
+    tree = _yaml(root / "params.yaml")
     for name, value in parameters.items():
-        now = tree
+        now: Any = tree
         for part in name.split("."):
             now = now.get(part) if isinstance(now, dict) else None
-        if tree is not None and now != value:
+        if tree and now != value:
             yield f"{name}={_brief(now)}"
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """Nothing where the file is not there. Raises InputError where it is no YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {error}") from None
 
 
 def _code(root: Path, paths: list[str]) -> str:

@@ -19,7 +19,7 @@ from avs.core.errors import InputError
 from avs.core.store import atomic
 from avs.report.again import made_again
 from avs.report.marks import Figure, Page, Render, agrees, body, read_marks, reprinted, woven
-from avs.report.origin import RESULTS, Stage, maker, origin, read_lock, sources
+from avs.report.origin import RESULTS, Stage, maker, of_file, of_stage, read_lock, sources
 
 _TRUSTED = ("avs", "benchmarks")  # packages whose functions may render
 _MEND = "mend: python -m avs verify --write"
@@ -55,6 +55,8 @@ class Sources:
         if path not in self._trees:
             try:
                 self._trees[path] = json.loads((self.root / path).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise InputError(f"source {path} is not there") from None
             except (OSError, ValueError) as error:
                 raise InputError(f"source {path} cannot be read: {error}") from None
         return self._trees[path]
@@ -71,8 +73,16 @@ class Sources:
         return path, tree
 
     def text(self, render: Render) -> list[str]:
-        """The lines that a mark's function makes of its file."""
-        return [line.rstrip() for line in _function(render.function)(self.tree(render.source)).rstrip().split("\n")]
+        """The lines that a mark's function makes of its file. Raises InputError where it cannot."""
+        return [line.rstrip() for line in str(self.apply(render)).rstrip().split("\n")]
+
+    def apply(self, render: Render, *arguments: Any) -> Any:
+        """Call a mark's function with its file. Raises InputError where the two do not fit."""
+        function, tree = _function(render.function), self.tree(render.source)
+        try:
+            return function(tree, *arguments)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(f"{render.function} cannot read {render.source}: {error!r}") from error
 
 
 def verify(root: Path = Path(), *, write: bool = False) -> Report:
@@ -167,7 +177,7 @@ def _drawn_so(render: Render, target: Path, found: Sources, *, write: bool = Fal
     read: Callable[[Path], Any] = imread if target.suffix == ".png" else Path.read_bytes
     with TemporaryDirectory() as folder:
         drawn = Path(folder) / target.name
-        _function(render.function)(found.tree(render.source), drawn)
+        found.apply(render, drawn)
         same = target.is_file() and np.array_equal(read(drawn), read(target))
         if write and not same:
             _replace(target, drawn.read_bytes())
@@ -218,10 +228,12 @@ def _function(name: str) -> Callable[..., Any]:
 
 def _source(root: Path, path: str, lock: Mapping[str, Stage], found: Sources) -> tuple[dict[str, str], list[str]]:
     """What is known of a source, whether its own rows still give it, and what is wrong."""
-    if not (root / path).is_file():
-        return {"file": "not at hand (run: dvc repro)"}, []
-    known, stage = origin(root, path, lock), maker(lock, path)
+    try:
+        tree, stage = found.tree(path), maker(lock, path)
+    except InputError as error:
+        return {}, [str(error)]
+    known = of_stage(root, path, stage, lock) if stage else of_file(root, path, tree)
     if stage is None:
         return known.facts, known.problems
-    told, wrong = made_again(root, path, stage, found.tree(path))
+    told, wrong = made_again(root, path, stage, tree)
     return known.facts | {"made again": told}, known.problems + wrong
