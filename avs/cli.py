@@ -83,6 +83,23 @@ def make_parser() -> argparse.ArgumentParser:
     add("--budget", type=int, default=120, metavar="N", help="seconds of a video that are looked at; default: 120")
     add("--frames", type=Path, metavar="DIR", help="write the frames of those seconds to DIR/VIDEO/SECOND.jpg")
 
+    add = command(
+        "locate",
+        locate,
+        "list for `dataset: youtube` where on YouTube AVE's clips are, by AudioSet",
+        "locate /abs/AVE_Dataset /abs/audioset",
+    )
+    add("annotations", type=Path, metavar="AVE", help="Annotations.txt of AVE, or the folder that holds it")
+    add("segments", type=Path, metavar="DIR", help="folder of AudioSet's *_segments.csv files")
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path("data/youtube/rows.tsv"),
+        metavar="TSV",
+        help="default: data/youtube/rows.tsv",
+    )
+
     add = command("export", export, "write audio.wav and frames/ of a clip", "export 0-RUhOCu3LNXM clip")
     add("clip", metavar="CLIP", help="its key in index.tsv, or its video where that has one row")
     add("folder", type=Path, metavar="DIR")
@@ -108,16 +125,17 @@ def verify(options: argparse.Namespace) -> None:
 
 
 def fetch_weights(options: argparse.Namespace) -> None:
-    """Print where the weights of `names` lie, fetched if need be; without names, the source of all there are."""
+    """Print where the weights of `names` lie, fetched if need be; without names, what there is, from where."""
     from avs.audio.eventness import published_weights
     from avs.core.weights import fetch
+    from avs.report.weights import described
     from avs.vision.encoder import PUBLISHED
 
     sources = PUBLISHED | published_weights()
     if unknown := [name for name in options.names if name not in sources]:
         raise InputError(f"no published weights of {', '.join(unknown)} (there are: {', '.join(sources)})")
     for name in options.names or sources:
-        print(name, fetch(sources[name]) if options.names else sources[name], sep="\t")
+        print(f"{name}\t{fetch(sources[name])}" if options.names else described(name, sources[name]))
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -194,6 +212,20 @@ def export(options: argparse.Namespace) -> None:
 
     clip = MediaShards(options.media).export(options.clip, options.folder)
     print(f"{clip.key}: {clip.label!r} in [{clip.start:g}, {clip.end:g}) s, written to {options.folder}")
+
+
+def locate(options: argparse.Namespace) -> None:
+    from avs.core.store import atomic
+    from avs.datasets.annotations import read_annotations
+    from avs.datasets.youtube import located
+
+    segments = sorted(options.segments.glob("*_segments.csv"))
+    if not segments:
+        raise InputError(f"{options.segments} has no *_segments.csv (they come from AudioSet's download page)")
+    lines, absent = located(read_annotations(options.annotations, seconds=10), segments)
+    with atomic(options.out) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+    print(f"{len(lines) - 1} rows, {absent} without a place, written: {options.out}")
 
 
 def _dataset(config: Config, options: argparse.Namespace) -> Dataset:

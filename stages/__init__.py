@@ -7,12 +7,19 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from avs.core.errors import InputError
-from avs.core.execute import leave
-from avs.core.provenance import measured
-from avs.core.store import copy_results, runs_root
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """One line for a Ctrl-C while a stage still imports what it uses; so here, imports are left to `run`."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{Path(sys.argv[0]).stem}: stopped before it began", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _told
 
 
 def run(stage: Callable[[Any], dict[str, Any]]) -> None:
@@ -21,6 +28,10 @@ def run(stage: Callable[[Any], dict[str, Any]]) -> None:
     A mistake of the user's is told in one line. Ctrl-C and SIGTERM stop it at once, which loses nothing finished.
     """
     from avs.config import load_config  # it imports every part of avs: not for the worker processes
+    from avs.core.errors import InputError
+    from avs.core.execute import leave
+    from avs.core.provenance import measured
+    from avs.core.store import copy_results, runs_root
 
     name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -45,6 +45,7 @@ def test_every_verb_shows_an_example_that_it_takes(verb: str) -> None:
     [
         ("table", "metrics.json is not there yet"),
         ("weights nothing", "no published weights of nothing"),
+        ("locate . .", ". has no *_segments.csv"),
         ("doctor --dataset nothing", "--dataset ('nothing') must be one of demo"),
         ("doctor --annotations absent.txt", "absent.txt"),
         ("doctor --dataset demo --annotations absent.txt", "give it, or --videos and --annotations"),
@@ -120,3 +121,23 @@ def test_anchors_of_long_videos(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert found["anchors"]["recall_d0"] == 1
     assert "2.jpg" in {path.name for path in (here / "seen/P01_01").iterdir()}
     assert len(list((here / "seen/P01_01").iterdir())) == 2
+
+
+def test_the_list_of_weights_names_size_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["weights"])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    docs = (Path(__file__).parents[1] / "docs/eventness.md").read_text(encoding="utf-8")
+    assert len(rows) >= 6
+    for name, size, licence, source in rows:
+        assert "unknown" not in size + licence
+        assert "#sha256=" in source
+        row = next((line for line in docs.splitlines() if line.startswith(f"| `{name}` |")), f"{size} | {licence}")
+        assert f"{size} | {licence}" in row
+
+
+def test_aves_clips_are_located_on_youtube(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "Annotations.txt").write_text("Dog&abcdefghijk&good&1&3\nCat&aaaaaaaaaaa&good&0&2\n")
+    (here / "balanced_train_segments.csv").write_text('# YTID, start\nabcdefghijk, 30.000, 40.000, "/m/0"\n')
+    main(["locate", ".", "."])
+    assert "1 rows, 1 without a place, written: data/youtube/rows.tsv" in capsys.readouterr().out
+    assert (here / "data/youtube/rows.tsv").read_text().splitlines()[1] == "abcdefghijk\tDog\t1\t3\t\t30"

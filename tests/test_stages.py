@@ -77,6 +77,14 @@ def test_a_signal_stops_it_at_once(stage: Path, number: signal.Signals) -> None:
     assert not (stage / "results").exists()
 
 
+def test_a_stop_while_it_still_imports_is_one_line(stage: Path) -> None:
+    (stage / "stuck.py").write_text("import stages\n\nraise KeyboardInterrupt\n")
+    with started(stage) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert said == "stuck: stopped before it began\n"
+
+
 def test_it_stops_though_nobody_listens(stage: Path) -> None:
     with started(stage) as process:
         assert process.stdout is not None
