@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from avs.cli import main
+from avs.core.errors import InputError
 from avs.core.provenance import git
 from avs.report import marks
 from avs.report.verify import Report, verify
@@ -24,6 +25,7 @@ ORIGIN = {"command": "python -m benchmarks.x", "commit": "unknown", "machine": "
 def page(folder: Path, text: str, name: str = "README.md", **figures: Any) -> Report:
     (folder / "docs/results").mkdir(parents=True, exist_ok=True)
     (folder / "docs/results/x.json").write_text(json.dumps(ORIGIN | figures))
+    (folder / "README.md").touch()
     (folder / name).write_text(text, encoding="utf-8")
     return verify(folder)
 
@@ -219,6 +221,19 @@ def test_a_block_is_rendered_anew_and_keeps_what_it_leaves_out(tmp_path: Path) -
         "<!--",
         "after",
     ]
+
+
+def test_stages_files_are_sources_too(tmp_path: Path) -> None:
+    for path, value in (("results/p0/metrics.json", 1), ("results/p0/diagnosis.json", 2), ("results/headline.json", 3)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(json.dumps({"a b-c": {"d": value}}))
+    text = "1<!--p0:a b-c.d-->, 2<!-- p0/diagnosis: a b-c.d --> and 3<!--headline:a b-c.d-->"
+    assert not page(tmp_path, text).problems
+
+
+def test_it_runs_in_the_repository_only(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run this in the repository's own folder"):
+        verify(tmp_path)
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:

@@ -25,7 +25,7 @@ _COMMENT = r"<!--.*?-->"
 _TARGET = r"(?<=\])\([^)\n]*\)"
 _FLAGS = re.MULTILINE | re.DOTALL
 
-_MARK = re.compile(r"<!--[ ]*(?P<name>[\w-]+):[ ]*(?P<rest>[^\n]*?)[ ]*-->|<!--[ ]*(?P<end>end)[ ]*-->")
+_MARK = re.compile(r"<!--[ ]*(?P<name>[\w/-]+):[ ]*(?P<rest>[^\n]*?)[ ]*-->|<!--[ ]*(?P<end>end)[ ]*-->")
 _IMAGE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s:]+)\)")
 _BY = re.compile(r"(?P<source>\S+) by (?P<function>\S+)")
 _BLOCK = re.compile(

@@ -36,7 +36,10 @@ class Report:
 
 
 class Sources:
-    """The files that figures come from, each read once. A `NAME` is found in docs/results, else in results."""
+    """The files that figures come from, each read once.
+
+    A `NAME` is docs/results/NAME.json, else results/NAME/metrics.json, else results/NAME.json.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -86,7 +89,12 @@ class Sources:
 
 
 def verify(root: Path = Path(), *, write: bool = False) -> Report:
-    """Check all; `write` first renders anew what is marked, so that only what it cannot mend is left."""
+    """Check all; `write` first renders anew what is marked, so that only what it cannot mend is left.
+
+    Raises InputError where `root` is not the repository's.
+    """
+    if not (root / "README.md").is_file():
+        raise InputError(f"no README.md in {root.absolute()} (run this in the repository's own folder)")
     lock, found, report = read_lock(root), Sources(root), Report()
     for path in _pages(root):
         if write:
@@ -111,7 +119,7 @@ def print_report(report: Report, *, brief: bool = False) -> None:
 
 
 def _pages(root: Path) -> list[Path]:
-    return [path for path in (root / "README.md", *sorted((root / "docs").rglob("*.md"))) if path.is_file()]
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def _summary(page: Page) -> str:
