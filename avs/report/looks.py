@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,15 @@ class _Run:
 
     dataset: str
     on_test: bool
-    settings: str
+    setting: dict[str, Any]
     baseline: float | None
 
+    def alike(self, other: _Run) -> bool:
+        """Whether they agree on every parameter that both have: one that came later does not make another setting."""
+        return all(self.setting[name] == other.setting[name] for name in self.setting.keys() & other.setting.keys())
 
-def count_looks(folder: Path = Path("."), limit: float = LIMIT) -> Looks:
+
+def count_looks(folder: Path = Path(), limit: float = LIMIT) -> Looks:
     """Count over all branches of the clone in `folder`; no question to Git or DVC takes more than `limit` seconds."""
     try:
         now = _read_run((folder / "dvc.lock").read_text(), "")
@@ -61,11 +66,19 @@ def count_looks(folder: Path = Path("."), limit: float = LIMIT) -> Looks:
     except _Unknown as error:
         tried, why = None, f" ({error})"
     runs = committed + (tried or [])
-    settings = len({run.settings for run in (now, *runs) if run.on_test})
-    baseline = tuple(r.baseline for r in runs if r.settings == now.settings and r.baseline is not None)
+    settings = _settings([run for run in (now, *runs) if run.on_test])
+    baseline = tuple(run.baseline for run in runs if run.alike(now) and run.baseline is not None)
     experiments = None if tried is None else len(tried)
     text = _text(now.dataset, len(committed), experiments, why, settings, baseline, _shallow(folder, limit))
     return Looks(len(committed), experiments, settings, text, baseline)
+
+
+def _settings(runs: Sequence[_Run]) -> int:
+    distinct: list[_Run] = []
+    for run in runs:
+        if not any(run.alike(other) for other in distinct):
+            distinct.append(run)
+    return len(distinct)
 
 
 def _text(
@@ -138,11 +151,22 @@ def _read_run(lock: str, metrics: str) -> _Run:
     """A run from the text of its dvc.lock and metrics. Raises ValueError where the lock knows of no run of p0."""
     try:
         stages = yaml.load(lock, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
-        params = {name: stages[name].get("params", {}).get("params.yaml", {}) for name in SEEN}
-        dataset, splits = params["install@clips"]["dataset"], params["p0"]["p0.eval_splits"]
+        params = [stages[name].get("params", {}).get("params.yaml", {}) for name in SEEN]
+        setting = dict(_leaves({name: value for part in params for name, value in part.items()}))
+        dataset, splits = setting["dataset"], setting["p0.eval_splits"]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("dvc.lock holds no run of the study; run: dvc repro") from error
-    return _Run(dataset, "test" in splits, json.dumps(params, sort_keys=True, default=str), _accuracy(metrics))
+    others = re.compile(rf"data\.(?!{re.escape(str(dataset))}\.)\w+\.")  # blocks of other data sets
+    setting = {name: value for name, value in setting.items() if not others.match(name)}
+    return _Run(dataset, "test" in splits, setting, _accuracy(metrics))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _accuracy(metrics: str) -> float | None:
