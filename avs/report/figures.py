@@ -1,0 +1,157 @@
+"""The figures of the AVS page: contrasts, efficiency, recall. `plot_data` has the same points for `dvc plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, ordered
+from avs.report.svg import ACCENT, BAD, CARD, GOOD, INK, LINE, MUTED, SMALL, WIDTH, spread_apart, style, to_svg
+from avs.report.verdict import sign
+
+AXES = {"tokens": "visual tokens a clip", "gflops": "GFLOP a clip", "seconds": "seconds to encode a clip, here"}
+KINDS = {
+    "anchors": "audio anchors",
+    "random": "random",
+    "random_spaced": "random, spaced",
+    "constant": "best constant",
+    "best": "best possible",
+}
+_COLOURS = {"even": INK, "anchored": ACCENT, "oracle": GOOD}
+_NAMED = (BASELINE, "uniform_low", "uniform_high", "flop_matched_uniform", "random_topk", MAIN, "oracle_topk")
+_MARKS = {BASELINE: INK, MAIN: ACCENT, "oracle_topk": GOOD}
+_ROW = 0.4  # inches a contrast
+
+
+def forest(measure: str, rows: Mapping[str, Tree], order: Sequence[str], name: str) -> str:
+    """Each contrast's difference with its 95 % interval; filled where it is significant after Holm."""
+    names = ordered(rows, order)
+    with style():
+        figure = Figure(figsize=(WIDTH, 0.75 + _ROW * len(names)), layout="constrained")
+        axes = figure.subplots()
+        for place, contrast in enumerate(names):
+            _interval(axes, place, contrast, rows[contrast])
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=0)
+        axes.set_ylim(len(names) - 0.3, -0.75)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.set(title=MEASURES.get(measure, measure), xlabel="difference in percentage points, 95 % interval")
+    return to_svg(figure, name, f"Contrasts in {MEASURES.get(measure, measure)}, as in the table beside")
+
+
+def efficiency(x: str, arms: Mapping[str, Tree], bounds: Mapping[str, Tree], curve: Tree) -> str:
+    """Accuracy of the arms against their cost, `arms[NAME][x]`, and along the budgets of `curve` where it has x."""
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for kind, (costs, accuracies) in _lines(curve, x).items():
+            axes.plot(costs, accuracies, "-s", color=_COLOURS.get(kind, MUTED), markersize=3, linewidth=1.2, label=kind)
+        for name in ordered(arms):
+            _arm(axes, name, arms[name][x], bounds[name])
+        _name_arms(axes, {name: (arms[name][x], bounds[name]["accuracy"]) for name in _NAMED if name in arms})
+        axes.set(xlabel=AXES[x], ylabel="accuracy", title=f"Accuracy against {AXES[x]}")
+        axes.margins(x=0.08)
+        left, right = axes.get_xlim()
+        axes.set_xlim(max(0, left), right + 0.42 * (right - left))
+        axes.grid(axis="y")
+        if curve:
+            axes.legend(title="over budgets", loc="lower right", frameon=False)
+    return to_svg(figure, x, f"Accuracy of each arm against {AXES[x]}, as in the table of arms")
+
+
+def recall(curves: Sequence[Tree]) -> str:
+    """Share of event seconds within Δ seconds of an anchor, beside what other anchors would reach."""
+    deltas = [row["delta"] for row in curves]
+    kinds = ordered([kind for kind in curves[0] if kind != "delta"], KINDS)
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for kind in kinds:
+            main = kind == "anchors"
+            colour = {"anchors": ACCENT, "best": GOOD}.get(kind, MUTED)
+            values = [row[kind] for row in curves]
+            axes.plot(deltas, values, "-o" if main else "--o", color=colour, markersize=4, linewidth=2 if main else 1)
+        ends = [curves[0][kind] for kind in kinds]
+        for kind, end, height in zip(kinds, ends, spread_apart(ends, 0.065), strict=True):
+            _label(axes, deltas[0], end, height, KINDS.get(kind, kind), to_left=True)
+        axes.set_xlim(deltas[0] - 0.75 * max(1, deltas[-1] - deltas[0]) / 1.6, deltas[-1] + 0.1)
+        axes.set_xticks(deltas)
+        axes.set(title="Recall of event seconds", xlabel="tolerance Δ in seconds", ylabel="recall", ylim=(0, 1.03))
+        axes.grid(axis="y")
+    return to_svg(figure, "recall", "Recall of event seconds against the tolerance, as in the table beside")
+
+
+def plot_data(results: Results) -> dict[str, list[dict[str, Any]]]:
+    """The figures' points by file name, a row each, for the templates of `dvc plots`."""
+    families = {"": results.metrics["contrasts"], "controls_": results.metrics.get("control_contrasts", {})}
+    found = {
+        f"forest_{prefix}{measure}": [
+            {"contrast": name, "difference": row["diff"], "low": row["ci_low"], "high": row["ci_high"]}
+            for name, row in rows.items()
+        ]
+        for prefix, family in families.items()
+        for measure, rows in family.items()
+    }
+    curve = results.metrics.get("curve", {})
+    budgets = [
+        {"kind": kind, "accuracy": row["accuracy"]["mean"], "tokens": row["tokens"], "gflops": row["gflops"]}
+        for budget in sorted(curve, key=float)
+        for kind, row in curve[budget].items()
+    ]
+    columns = ("arm", "accuracy", "tokens", "gflops")
+    arms = [{"kind": "arms"} | {name: row[name] for name in columns} for row in results.arms_plot]
+    return found | {"efficiency": arms + budgets}
+
+
+def _interval(axes: Axes, place: int, contrast: str, row: Tree) -> None:
+    low, diff, high = (100 * row[key] for key in ("ci_low", "diff", "ci_high"))
+    found = sign(row)
+    colour = {1: GOOD, -1: BAD, 0: MUTED}[found]
+    axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot([diff], [place], "o", color=colour, markersize=5.5, markerfacecolor=colour if found else "none")
+    text = contrast.replace("-", " − ")
+    behind = {"facecolor": CARD, "edgecolor": "none", "pad": 0.6}
+    at = axes.get_yaxis_transform()
+    axes.text(0, place - 0.34, text, transform=at, fontsize=SMALL, va="center", bbox=behind)
+
+
+def _arm(axes: Axes, name: str, cost: float, bound: Tree) -> None:
+    colour, strong = _MARKS.get(name, MUTED), name in _MARKS
+    axes.plot([cost, cost], [bound["low"], bound["high"]], color=colour, linewidth=1.4 if strong else 0.8)
+    axes.plot([cost], [bound["accuracy"]], "o", color=colour, markersize=5 if strong else 3.2)
+
+
+def _name_arms(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    low, high = axes.get_ylim()
+    for column in sorted({round(cost, 6) for cost, _ in points.values()}):
+        here = {name: point for name, point in points.items() if round(point[0], 6) == column}
+        heights = spread_apart([accuracy for _, accuracy in here.values()], 0.075 * (high - low))
+        for (name, (cost, accuracy)), height in zip(here.items(), heights, strict=True):
+            _label(axes, cost, accuracy, height, name)
+
+
+def _label(axes: Axes, x: float, y: float, height: float, text: str, *, to_left: bool = False) -> None:
+    """A name beside a point, at a height where it does not hide another, with a thin line to its point."""
+    offset, side = (-9, "right") if to_left else (9, "left")
+    line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2}
+    axes.annotate(
+        text, (x, y), (offset, height), textcoords=("offset points", "data"), fontsize=SMALL, va="center", ha=side,
+        arrowprops=line,
+    )  # fmt: skip
+
+
+def _lines(curve: Tree, x: str) -> dict[str, tuple[list[float], list[float]]]:
+    """Each kind of the budget curve: costs, and accuracies."""
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for budget in sorted(curve, key=float):
+        for kind, row in curve[budget].items():
+            if x in row:
+                costs, accuracies = lines.setdefault(kind, ([], []))
+                costs.append(row[x])
+                accuracies.append(row["accuracy"]["mean"])
+    return lines

@@ -1,0 +1,86 @@
+"""What of a run differs each time: environment, cost, parameters, pace. It lies beside the page, not in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avs.core.provenance import COST, ENVIRONMENT
+from avs.core.store import atomic
+from avs.report import figures
+from avs.report.media import script
+from avs.report.results import Results
+from avs.vision.encoder import load_encoder
+
+if TYPE_CHECKING:
+    from avs.config import Config
+
+_PASSES = 3
+
+
+def write_run(path: Path, results: Results, config: Config) -> None:
+    """Write the script `run.js`, with the fingerprint of the results that it belongs to."""
+    clip = results.media.clips[0]
+    pace = encoding_pace(results.media.frames(clip), _resolutions(results), config)
+    curve = {name: {"seconds": seconds} for name, seconds in arm_seconds(results.rows, pace).items()}
+    bounds = {row["arm"]: row for row in results.arms_plot}
+    paces = ", ".join(f"{1000 * seconds:.0f} ms at {resolution}" for resolution, seconds in sorted(pace.items()))
+    facts = {
+        "results": results.fingerprint,
+        "environment": _read(ENVIRONMENT),
+        "cost": _read(COST),
+        "params": asdict(config),
+        "seconds_figure": figures.efficiency("seconds", curve, bounds, {}),
+        "seconds_note": f"Measured when the page was made, best of {_PASSES} passes: a frame takes {paces} pixels.",
+    }
+    with atomic(path) as file:
+        file.write(script("AVS_RUN", facts).encode())
+
+
+def encoding_pace(frames: list[np.ndarray], resolutions: Iterable[int], config: Config) -> dict[int, float]:
+    """Seconds that the encoder takes for a frame at each resolution, here and now; its weights do not matter."""
+    device = config.execution.device_names()[0]
+    encoder = load_encoder(config.cache.encoder, weights="random", device=device, dtype=config.cache.dtype)
+    pace = {}
+    for resolution in resolutions:
+        count = encoder.batch_size(resolution)  # it always runs on as many
+        images = encoder.prepare(list(islice(cycle(frames), count)), resolution)
+        pace[resolution] = _best(encoder, images) / count
+    return pace
+
+
+def arm_seconds(rows: Iterable[Mapping[str, Any]], pace: Mapping[int, float]) -> dict[str, float]:
+    """Seconds to encode a clip by each arm's plan, mean over clips and seeds."""
+    spent: dict[str, list[float]] = {}
+    for row in rows:
+        for arm, plan in row["plans"].items():
+            seconds = np.vectorize(pace.__getitem__, otypes=[float])(np.atleast_2d(plan))
+            spent.setdefault(arm, []).append(float(seconds.sum(axis=1).mean()))
+    return {arm: float(np.mean(seconds)) for arm, seconds in spent.items()}
+
+
+def _best(encoder: Any, images: np.ndarray) -> float:
+    times = []
+    for _ in range(_PASSES):
+        started = time.perf_counter()
+        encoder.embed(images)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _resolutions(results: Results) -> list[int]:
+    return sorted({int(r) for row in results.rows for plan in row["plans"].values() for r in np.unique(plan)})
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

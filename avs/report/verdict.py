@@ -1,0 +1,156 @@
+"""The verdict of the AVS study in words: what was found, how sure that is, and what speaks against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree
+from avs.report.table import ALPHA, FEW
+
+DEMO = {
+    "resolution": "The clips are synthetic: the class was made to show at high resolution only, so an effect must be "
+    "found. It says nothing about real video.",
+    "none": "The clips are synthetic: the class was made to show at any resolution, so no effect between plans must "
+    "be found. It says nothing about real video.",
+}
+
+
+ASKED = (
+    ("oracle_topk", BASELINE, "How much could there be to gain, with anchors on the true event?"),
+    ("oracle_topk", MAIN, "How much of that do audio anchors leave?"),
+    (MAIN, "random_topk", "Does it matter where the anchors are, or would random ones do?"),
+    (MAIN, "audio_concat_uniform", "Is it more than hearing: against uniform with the audio score as a feature?"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The main contrast in one measure, in words; `sign` is 0 where it is not significant."""
+
+    name: str
+    sign: int
+    points: str
+    interval: str
+    p: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A question that another contrast answers: its row of each measure."""
+
+    question: str
+    contrast: str
+    cells: list[Tree | None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence, the numbers that it rests on, what the other contrasts say of it, and cautions."""
+
+    sentence: str
+    results: list[Finding]
+    points: list[Point]
+    cautions: list[str]
+
+
+def judge(results: Results, *, dataset: str, effect: str) -> Verdict:
+    """`effect` is that of the data set `demo`."""
+    tested = results.metrics["contrasts"]
+    main = {measure: tested[measure][f"{MAIN}-{BASELINE}"] for measure in MEASURES}
+    return Verdict(
+        sentence=_sentence(results.metrics, {measure: sign(row) for measure, row in main.items()}),
+        results=[_finding(MEASURES[measure], row) for measure, row in main.items()],
+        points=_points(results.metrics),
+        cautions=_cautions(results, DEMO[effect] if dataset == "demo" else ""),
+    )
+
+
+def sign(row: Tree) -> int:
+    """1 or -1 where a difference is significant after Holm's correction, else 0."""
+    return (1 if row["diff"] > 0 else -1) if row["p_holm"] < ALPHA else 0
+
+
+def interval(row: Tree) -> str:
+    """A difference and its 95 % interval in percentage points."""
+    return f"{points(row['diff'])} {_bounds(row)}"
+
+
+def points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _finding(name: str, row: Tree) -> Finding:
+    return Finding(name, sign(row), points(row["diff"]), _bounds(row), p_value(row["p_holm"]))
+
+
+def _bounds(row: Tree) -> str:
+    return f"[{points(row['ci_low'])}, {points(row['ci_high'])}]"
+
+
+def _sentence(metrics: Tree, signs: dict[str, int]) -> str:
+    same = f"at the same {metrics['tokens_per_clip']} visual tokens a clip"
+    found = signs["accuracy"], signs["class_event"]
+    if found == (1, 1):
+        return f"Audio anchors beat uniform sampling, {same}."
+    if found == (0, 0):
+        return f"No difference between audio anchors and uniform sampling can be told, {same}."
+    if found == (1, 0):
+        return (
+            f"Audio anchors raise accuracy over uniform sampling, {same}, but not for certain the class of event "
+            "seconds: resolution may merely tell the head where the event is."
+        )
+    if found == (0, 1):
+        return (
+            f"Audio anchors raise the class of event seconds over uniform sampling, {same}; over all seconds no "
+            "difference can be told."
+        )
+    worse = " and the ".join(name for measure, name in MEASURES.items() if signs[measure] < 0)
+    better = " and the ".join(name for measure, name in MEASURES.items() if signs[measure] > 0)
+    also = f", better in {better}" if better else ""
+    return f"Audio anchors do worse than uniform sampling in {worse}{also}, {same}."
+
+
+def _points(metrics: Tree) -> list[Point]:
+    tested = metrics["contrasts"]
+    return [
+        Point(text, f"{a} − {b}", [tested[measure].get(f"{a}-{b}") for measure in MEASURES])
+        for a, b, text in ASKED
+        if any(f"{a}-{b}" in tested[measure] for measure in MEASURES)
+    ]
+
+
+def _cautions(results: Results, synthetic: str) -> list[str]:
+    metrics = results.metrics
+    said = [synthetic] if synthetic else []
+    if metrics["clips"] < FEW:
+        said.append(f"Only {metrics['clips']} clips: below {FEW}, intervals are too narrow. Do not rely on them.")
+    if metrics["seeds"] == 1:
+        said.append("One seed only: the spread between trainings is not in the intervals.")
+    if metrics["failed_clips"]:
+        said.append(f"{metrics['failed_clips']} clips of the data set could not be used and are not counted.")
+    if share := results.recall["fallback"]:
+        said.append(
+            f"{share:.0%} of the clips fell back to uniform sampling, since their scores were too flat or their "
+            "anchors fell outside: there the arms differ only in what they learnt."
+        )
+    return said + _detectable(metrics.get("uncertainty"))
+
+
+def _detectable(uncertainty: Any) -> list[str]:
+    """What the study could have seen, where p0 says so."""
+    said = []
+    for measure, row in (uncertainty or {}).items():
+        if least := row.get("minimum_detectable_effect_holm", row.get("minimum_detectable_effect")):
+            text = f"{MEASURES.get(measure, measure)}: with these clips and seeds a difference below {100 * least:.1f} "
+            text += "points would mostly be missed"
+            if "baseline_seed_sd" in row:
+                text += f"; from seed to seed uniform itself varies by {100 * row['baseline_seed_sd']:.1f} points (sd)"
+            if "baseline_rerun_sd" in row:
+                text += f", a mean over the seeds by {100 * row['baseline_rerun_sd']:.1f}"
+            said.append(text + ".")
+    return [line[0].upper() + line[1:] for line in said]
