@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, ordered
 from avs.report.svg import ACCENT, BAD, CARD, GOOD, INK, LINE, MUTED, SMALL, WIDTH, spread_apart, style, to_svg
@@ -78,7 +80,7 @@ def recall(curves: Sequence[Tree]) -> str:
             axes.plot(deltas, values, "-o" if main else "--o", color=colour, markersize=4, linewidth=2 if main else 1)
         ends = [curves[0][kind] for kind in kinds]
         for kind, end, height in zip(kinds, ends, spread_apart(ends, 0.065), strict=True):
-            _label(axes, deltas[0], end, height, KINDS.get(kind, kind), to_left=True)
+            _label(axes, (deltas[0], end), (deltas[0], height), KINDS.get(kind, kind), side=-1)
         axes.set_xlim(deltas[0] - 0.75 * max(1, deltas[-1] - deltas[0]) / 1.6, deltas[-1] + 0.1)
         axes.set_xticks(deltas)
         axes.set(title="Recall of event seconds", xlabel="tolerance Δ in seconds", ylabel="recall", ylim=(0, 1.03))
@@ -128,21 +130,31 @@ def _arm(axes: Axes, name: str, cost: float, bound: Tree) -> None:
 
 def _name_arms(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     low, high = axes.get_ylim()
-    for column in sorted({round(cost, 6) for cost, _ in points.values()}):
-        here = {name: point for name, point in points.items() if round(point[0], 6) == column}
-        heights = spread_apart([accuracy for _, accuracy in here.values()], 0.075 * (high - low))
+    for here in _columns(points, near=0.22 * np.ptp([cost for cost, _ in points.values()])):
+        heights = spread_apart([accuracy for _, accuracy in here.values()], 0.08 * (high - low))
+        edge = max(cost for cost, _ in here.values())
         for (name, (cost, accuracy)), height in zip(here.items(), heights, strict=True):
-            _label(axes, cost, accuracy, height, name)
+            _label(axes, (cost, accuracy), (edge, height), name)
 
 
-def _label(axes: Axes, x: float, y: float, height: float, text: str, *, to_left: bool = False) -> None:
-    """A name beside a point, at a height where it does not hide another, with a thin line to its point."""
-    offset, side = (-9, "right") if to_left else (9, "left")
-    line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2}
-    axes.annotate(
-        text, (x, y), (offset, height), textcoords=("offset points", "data"), fontsize=SMALL, va="center", ha=side,
-        arrowprops=line,
-    )  # fmt: skip
+def _columns(points: Mapping[str, tuple[float, float]], near: float) -> list[dict[str, tuple[float, float]]]:
+    """Points by their cost, those together whose names would meet."""
+    columns: list[dict[str, tuple[float, float]]] = []
+    last = -np.inf
+    for name, (cost, accuracy) in sorted(points.items(), key=lambda item: item[1]):
+        if cost - last > near:
+            columns.append({})
+        columns[-1][name] = (cost, accuracy)
+        last = cost
+    return columns
+
+
+def _label(axes: Axes, point: tuple[float, float], beside: tuple[float, float], text: str, side: int = 1) -> None:
+    """A name to the right of `beside`, or to the left where `side` is -1, with a thin line to its point."""
+    line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 2}
+    near, far = axes.transData, offset_copy(axes.transData, axes.figure, 9 * side, 0, units="points")
+    aligned = {"va": "center", "ha": "left" if side > 0 else "right"}
+    axes.annotate(text, point, beside, xycoords=near, textcoords=far, fontsize=SMALL, arrowprops=line, **aligned)
 
 
 def _lines(curve: Tree, x: str) -> dict[str, tuple[list[float], list[float]]]:

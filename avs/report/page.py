@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from avs.report.results import MEASURES, Results, Tree, gains, ordered
 from avs.report.selection import choose_clips
 from avs.report.svg import DARK, LIGHT, alone, variables
 from avs.report.table import ALPHA
-from avs.report.verdict import interval, judge, p_value
+from avs.report.verdict import bounds, judge, p_value, points
 from avs.report.words import ARM_NOTES
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,11 +56,17 @@ def write_page(
         with atomic(out / name) as file:
             file.write(text.encode())
     plots = figures.plot_data(results)
-    for name, points in plots.items():
-        write_json(out / f"plots/{name}.json", points)
+    for name, table in plots.items():
+        write_json(out / f"plots/{name}.json", table)
     shown = set() if media else _write_media(out / "media", results, rows)
     _prune(out, {*files, *(f"plots/{name}.json" for name in plots), *shown})
     return len(rows)
+
+
+def shown_clips(results: Results, clips: int) -> set[str]:
+    """Keys of the clips that a page of at most so many shows."""
+    chosen, _ = choose_clips(results.rows, gains(results.rows), clips)
+    return {results.rows[place]["clip"] for place in chosen}
 
 
 def draw(results: Results) -> dict[str, str]:
@@ -92,7 +99,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"short": short, "interval": interval, "p": p_value}
+    environment.filters |= {"breakable": breakable, "points": points, "bounds": bounds, "p": p_value}
     return environment.get_template("page.html").render(
         metrics=results.metrics,
         verdict=judge(results, dataset=dataset, effect=effect),
@@ -144,8 +151,9 @@ def style_sheet() -> str:
     return themes + (TEMPLATES / "page.css").read_text(encoding="utf-8")
 
 
-def short(name: str) -> str:
-    return name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"
+def breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore, and is cut where it is very long."""
+    return Markup("<wbr>").join(re.split("(?<=_)", name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"))
 
 
 def _families(metrics: Tree) -> dict[str, Tree]:

@@ -6,15 +6,22 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 # Colours that no figure means as such: each stands for a variable of the style sheet.
 INK, MUTED, LINE, ACCENT, GOOD, BAD, CARD = (f"#0{n}0{n}0{n}" for n in range(1, 8))
-_VARIABLES = dict(
-    zip((INK, MUTED, LINE, ACCENT, GOOD, BAD, CARD), "ink muted line accent good bad card".split(), strict=True)
-)
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
+    ACCENT: "accent",
+    GOOD: "good",
+    BAD: "bad",
+    CARD: "card",
+}
 LIGHT = {
     "ink": "#1b2430",
     "muted": "#566273",
@@ -41,7 +48,7 @@ DARK = {
 }
 WIDTH = 4.9  # inches: as wide as a phone, where a figure must not be scaled down
 SMALL = 8.6  # points: names beside marks
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "avs",
     "svg.fonttype": "none",
     "font.size": 9.5,
@@ -64,7 +71,7 @@ _STYLE = {
 
 def style() -> AbstractContextManager[None]:
     """Draw within `with style():`, so that equal figures have equal bytes."""
-    return mpl.rc_context(_STYLE)  # type: ignore[return-value]
+    return mpl.rc_context(_STYLE)
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:

@@ -33,6 +33,7 @@ class Finding:
     points: str
     interval: str
     p: str
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,6 @@ def sign(row: Tree) -> int:
     return (1 if row["diff"] > 0 else -1) if row["p_holm"] < ALPHA else 0
 
 
-def interval(row: Tree) -> str:
-    """A difference and its 95 % interval in percentage points."""
-    return f"{points(row['diff'])} {_bounds(row)}"
-
-
 def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
@@ -85,10 +81,15 @@ def p_value(p: float) -> str:
 
 
 def _finding(name: str, row: Tree) -> Finding:
-    return Finding(name, sign(row), points(row["diff"]), _bounds(row), p_value(row["p_holm"]))
+    found = sign(row)
+    remark = "" if found else ": not significant"
+    if not found and row["ci_low"] * row["ci_high"] > 0:
+        remark += f", though by itself it would be (p {p_value(row['p'])}): it is one of several contrasts"
+    return Finding(name, found, points(row["diff"]), bounds(row), p_value(row["p_holm"]), remark)
 
 
-def _bounds(row: Tree) -> str:
+def bounds(row: Tree) -> str:
+    """The 95 % interval of a difference in percentage points."""
     return f"[{points(row['ci_low'])}, {points(row['ci_high'])}]"
 
 

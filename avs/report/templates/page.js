@@ -14,6 +14,7 @@
   }
   const short = (text, most = 60) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   const name = (text, most) => el("bdi", text.length > (most || 60) ? { title: short(text, 1000) } : {}, short(text, most));
+  const breakable = (text) => text.split(/(?<=_)/).flatMap((part, place) => (place ? [el("wbr"), part] : [part]));
   const points = (share) => (100 * share).toFixed(1).replace(/^(?!-)/, "+").replace("-", "−");
 
   // Theme
@@ -80,6 +81,7 @@
   const audio = $("audio");
   const state = { shown: [], key: null, second: 0 };
   $("inspector").hidden = false;
+  $("more").open = !matchMedia("(max-width: 46rem)").matches;
 
   const options = (select, values, text = (value) => value) =>
     select.append(...values.map((value) => el("option", { value }, short(text(value), 40))));
@@ -188,7 +190,7 @@
   }
 
   function row(parent, title, note, cells) {
-    const head = el("div", { role: "rowheader" }, el("b", {}, title), note);
+    const head = el("div", { role: "rowheader" }, el("b", {}, ...breakable(title)), ...breakable(note));
     parent.append(el("div", { role: "row" }, head, ...cells));
   }
   const each = (clip, make) => Array.from({ length: clip.seconds }, (_, second) => make(second));
@@ -310,7 +312,15 @@
       if (Number(button.dataset.second) === second) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     }
+    reveal();
     follow();
+  }
+
+  function reveal() {
+    const column = document.querySelector(`.second[data-second="${state.second}"]`).parentElement;
+    const scroll = $("timeline-scroll"), label = document.querySelector('#timeline [role="rowheader"]').offsetWidth;
+    const left = column.offsetLeft, right = left + column.offsetWidth;
+    if (left < scroll.scrollLeft + label || right > scroll.scrollLeft + scroll.clientWidth) scroll.scrollLeft = left - label;
   }
 
   function follow() {
@@ -319,11 +329,6 @@
     if (!mark) return;
     const time = audio.paused && audio.currentTime === 0 ? state.second : audio.currentTime;
     mark.style.left = `${(100 * Math.min(time, clip.seconds)) / clip.seconds}%`;
-    const scroll = $("timeline-scroll");
-    const column = document.querySelector(`.second[data-second="${state.second}"]`);
-    if (!column || audio.paused) return;
-    const left = column.parentElement.offsetLeft, label = document.querySelector('#timeline [role="rowheader"]').offsetWidth;
-    if (left < scroll.scrollLeft + label || left + column.offsetWidth > scroll.scrollLeft + scroll.clientWidth) scroll.scrollLeft = left - label;
   }
 
   function tick() {
