@@ -152,9 +152,9 @@ def _columns(points: Mapping[str, tuple[float, float]], near: float) -> list[dic
 def _label(axes: Axes, point: tuple[float, float], beside: tuple[float, float], text: str, side: int = 1) -> None:
     """A name to the right of `beside`, or to the left where `side` is -1, with a thin line to its point."""
     line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 2}
-    near, far = axes.transData, offset_copy(axes.transData, axes.figure, 9 * side, 0, units="points")
-    aligned = {"va": "center", "ha": "left" if side > 0 else "right"}
-    axes.annotate(text, point, beside, xycoords=near, textcoords=far, fontsize=SMALL, arrowprops=line, **aligned)
+    far = offset_copy(axes.transData, axes.get_figure(root=True), 9 * side, 0, units="points")
+    across = "left" if side > 0 else "right"
+    axes.annotate(text, point, beside, textcoords=far, fontsize=SMALL, arrowprops=line, va="center", ha=across)
 
 
 def _lines(curve: Tree, x: str) -> dict[str, tuple[list[float], list[float]]]:
