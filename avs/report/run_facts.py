@@ -1,4 +1,4 @@
-"""What of a run differs each time: environment, cost, parameters, pace. It lies beside the page, not in it."""
+"""What of a run differs each time: environment, cost, pace, looks at the test split. It lies beside the page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from avs.core.provenance import COST, ENVIRONMENT
 from avs.core.store import atomic
 from avs.report import figures
+from avs.report.looks import count_looks
 from avs.report.media import script
 from avs.report.results import Results
 from avs.vision.encoder import load_encoder
@@ -37,6 +38,7 @@ def write_run(path: Path, results: Results, config: Config) -> None:
         "environment": _read(ENVIRONMENT),
         "cost": _read(COST),
         "params": asdict(config),
+        "looks": count_looks().text,
         "seconds_figure": figures.efficiency("seconds", curve, bounds, {}),
         "seconds_note": f"Measured when the page was made, best of {_PASSES} passes: a frame takes {paces} pixels.",
     }
