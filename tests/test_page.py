@@ -122,13 +122,13 @@ def test_a_family_of_controls_and_other_splits_have_tables_of_their_own(results:
     metrics["control_contrasts"] = {m: dict(list(rows.items())[:2]) for m, rows in metrics["contrasts"].items()}
     metrics["splits"] = {"val": results.metrics}
     write_page(tmp_path, Results(**(vars(results) | {"metrics": metrics})), clips=0, dataset="local", effect="none")
-    assert len(cells(tmp_path, "Contrasts with controls")) == 3
+    assert len(cells(tmp_path, "Control contrasts: difference")) == 3
     assert len(cells(tmp_path, "Planned contrasts on split val")) == 11
-    assert (tmp_path / "figures/controls-accuracy.svg").exists()
+    assert (tmp_path / "figures/control_contrasts-accuracy.svg").exists()
 
 
 def test_points_of_the_figures_lie_there_for_dvc(page: Path, results: Results) -> None:
-    rows = json.loads((page / "plots/forest_accuracy.json").read_text())
+    rows = json.loads((page / "plots/contrasts_accuracy.json").read_text())
     wanted = results.metrics["contrasts"]["accuracy"]
     assert {row["contrast"]: row["difference"] for row in rows} == {name: row["diff"] for name, row in wanted.items()}
     efficiency = json.loads((page / "plots/efficiency.json").read_text())

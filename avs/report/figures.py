@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, ordered
+from avs.report.results import BASELINE, MAIN, MEASURES, PLANNED, Results, Tree, families, ordered
 from avs.report.svg import ACCENT, BAD, CARD, GOOD, INK, LINE, MUTED, SMALL, WIDTH, spread_apart, style, to_svg
 from avs.report.verdict import sign
 
@@ -28,9 +28,9 @@ _MARKS = {BASELINE: INK, MAIN: ACCENT, "oracle_topk": GOOD}
 _ROW = 0.4  # inches a contrast
 
 
-def forest(measure: str, rows: Mapping[str, Tree], order: Sequence[str], name: str) -> str:
+def forest(measure: str, rows: Mapping[str, Tree], name: str) -> str:
     """Each contrast's difference with its 95 % interval; filled where it is significant after Holm."""
-    names = ordered(rows, order)
+    names = ordered(rows, PLANNED)
     with style():
         figure = Figure(figsize=(WIDTH, 0.75 + _ROW * len(names)), layout="constrained")
         axes = figure.subplots()
@@ -90,14 +90,10 @@ def recall(curves: Sequence[Tree]) -> str:
 
 def plot_data(results: Results) -> dict[str, list[dict[str, Any]]]:
     """The figures' points by file name, a row each, for the templates of `dvc plots`."""
-    families = {"": results.metrics["contrasts"], "controls_": results.metrics.get("control_contrasts", {})}
     found = {
-        f"forest_{prefix}{measure}": [
-            {"contrast": name, "difference": row["diff"], "low": row["ci_low"], "high": row["ci_high"]}
-            for name, row in rows.items()
-        ]
-        for prefix, family in families.items()
-        for measure, rows in family.items()
+        f"{family}_{measure}": [_point(name, rows[name]) for name in ordered(rows, PLANNED)]
+        for family, tested in families(results.metrics).items()
+        for measure, rows in tested.items()
     }
     curve = results.metrics.get("curve", {})
     budgets = [
@@ -108,6 +104,10 @@ def plot_data(results: Results) -> dict[str, list[dict[str, Any]]]:
     columns = ("arm", "accuracy", "tokens", "gflops")
     arms = [{"kind": "arms"} | {name: row[name] for name in columns} for row in results.arms_plot]
     return found | {"efficiency": arms + budgets}
+
+
+def _point(contrast: str, row: Tree) -> dict[str, Any]:
+    return {"contrast": contrast, "difference": row["diff"], "low": row["ci_low"], "high": row["ci_high"]}
 
 
 def _interval(axes: Axes, place: int, contrast: str, row: Tree) -> None:

@@ -12,10 +12,9 @@ from markupsafe import Markup
 
 from avs.core.store import atomic, write_json
 from avs.localization.arms import ARMS
-from avs.localization.p0 import CONTRASTS
 from avs.report import figures
 from avs.report.media import folder_name, highest_resolution, inspector_data, script, write_clip_media
-from avs.report.results import MEASURES, Results, Tree, gains, ordered
+from avs.report.results import MEASURES, PLANNED, Results, Tree, families, gains, ordered
 from avs.report.selection import choose_clips
 from avs.report.svg import DARK, LIGHT, alone, variables
 from avs.report.table import ALPHA
@@ -23,7 +22,6 @@ from avs.report.verdict import bounds, judge, p_value, points
 from avs.report.words import ARM_NOTES
 
 TEMPLATES = Path(__file__).parent / "templates"
-PLANNED = [f"{a}-{b}" for a, b in CONTRASTS]
 _SHORT = 80  # characters of a name that are shown
 
 
@@ -74,8 +72,8 @@ def draw(results: Results) -> dict[str, str]:
     arms, curve = results.metrics["arms"], results.metrics.get("curve", {})
     bounds = {row["arm"]: row for row in results.arms_plot}
     found = {
-        f"{family}-{measure}": figures.forest(measure, rows, PLANNED, f"{family}-{measure}")
-        for family, tested in _families(results.metrics).items()
+        f"{family}-{measure}": figures.forest(measure, rows, f"{family}-{measure}")
+        for family, tested in families(results.metrics).items()
         for measure, rows in tested.items()
     }
     found |= {x: figures.efficiency(x, arms, bounds, curve) for x in ("tokens", "gflops")}
@@ -105,7 +103,7 @@ def render(
         verdict=judge(results, dataset=dataset, effect=effect),
         dataset=dataset,
         arms=arm_table(results.metrics),
-        families={family: contrast_table(tested) for family, tested in _families(results.metrics).items()},
+        families={family: contrast_table(tested) for family, tested in families(results.metrics).items()},
         splits={
             name: {"arms": arm_table(part), "contrasts": contrast_table(part["contrasts"])}
             for name, part in results.metrics.get("splits", {}).items()
@@ -154,13 +152,6 @@ def style_sheet() -> str:
 def breakable(name: str) -> Markup:
     """A name that may be broken after an underscore, and is cut where it is very long."""
     return Markup("<wbr>").join(re.split("(?<=_)", name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"))
-
-
-def _families(metrics: Tree) -> dict[str, Tree]:
-    """The planned contrasts, and the controls where there are any: each family is corrected by itself."""
-    return {"planned": metrics["contrasts"]} | (
-        {"controls": metrics["control_contrasts"]} if metrics.get("control_contrasts") else {}
-    )
 
 
 def _write_media(folder: Path, results: Results, rows: Sequence[Tree]) -> set[str]:

@@ -14,9 +14,11 @@ import numpy as np
 from avs.core.clips import BACKGROUND, class_names
 from avs.core.errors import InputError
 from avs.localization.arms import ARMS
+from avs.localization.p0 import CONTRASTS
 from avs.preprocess import MediaShards
 
 MAIN, BASELINE = "anchored_topk", "uniform"
+PLANNED = [f"{a}-{b}" for a, b in CONTRASTS]
 MEASURES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
 
 Tree = Mapping[str, Any]
@@ -61,6 +63,20 @@ def load_results(results: Path, media: Path) -> Results:
     if unknown := [row["clip"] for row in found.rows if row["clip"] not in known]:
         raise InputError(f"{media} lacks {len(unknown)} clips of {p0}, first {unknown[0]!r} (run: dvc repro)")
     return found
+
+
+def families(metrics: Tree) -> dict[str, Tree]:
+    """Families of contrasts, each corrected by itself: `contrasts`, those planned, and others that p0 may have.
+
+    A family is measure → contrast → its row.
+    """
+    found = {name: part for name, part in metrics.items() if _is_family(part)}
+    return {"contrasts": metrics["contrasts"]} | found
+
+
+def _is_family(part: Any) -> bool:
+    rows = part.get("accuracy") if isinstance(part, dict) else None
+    return isinstance(rows, dict) and all(isinstance(row, dict) and "ci_low" in row for row in rows.values())
 
 
 def read_json(path: Path) -> Any:

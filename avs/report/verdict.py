@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree
+from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families
 from avs.report.table import ALPHA, FEW
 
 DEMO = {
@@ -21,6 +21,13 @@ ASKED = (
     ("oracle_topk", MAIN, "How much of that do audio anchors leave?"),
     (MAIN, "random_topk", "Does it matter where the anchors are, or would random ones do?"),
     (MAIN, "audio_concat_uniform", "Is it more than hearing: against uniform with the audio score as a feature?"),
+    ("plan_concat_uniform", BASELINE, "Does it help to be told the plan alone, without its pixels?"),
+    (MAIN, "plan_concat_uniform", "Is it more than that: against uniform that is told the plan?"),
+    (MAIN, "anchored_shuffled", "Does the clip's own sound matter: against the anchors of another clip?"),
+    (MAIN, "anchored_permuted", "Do the very seconds matter: against the same plan, its seconds permuted?"),
+    (MAIN, "constant_topk", "Is it more than where events usually are: against the best constant seconds?"),
+    (MAIN, "visual_topk", "Does it take sound: against the seconds in which the picture changes most?"),
+    (MAIN, "flop_matched_uniform", "Does it hold at equal arithmetic, not just equal tokens?"),
 )
 
 
@@ -117,11 +124,14 @@ def _sentence(metrics: Tree, signs: dict[str, int]) -> str:
 
 
 def _points(metrics: Tree) -> list[Point]:
-    tested = metrics["contrasts"]
+    tested: dict[str, dict[str, Tree]] = {measure: {} for measure in MEASURES}
+    for family in families(metrics).values():
+        for measure, rows in tested.items():
+            rows |= family.get(measure, {})
     return [
-        Point(text, f"{a} − {b}", [tested[measure].get(f"{a}-{b}") for measure in MEASURES])
+        Point(text, f"{a} − {b}", [rows.get(f"{a}-{b}") for rows in tested.values()])
         for a, b, text in ASKED
-        if any(f"{a}-{b}" in tested[measure] for measure in MEASURES)
+        if any(f"{a}-{b}" in rows for rows in tested.values())
     ]
 
 
@@ -143,15 +153,17 @@ def _cautions(results: Results, synthetic: str) -> list[str]:
 
 
 def _detectable(uncertainty: Any) -> list[str]:
-    """What the study could have seen, where p0 says so."""
-    said = []
-    for measure, row in (uncertainty or {}).items():
-        if least := row.get("minimum_detectable_effect_holm", row.get("minimum_detectable_effect")):
-            text = f"{MEASURES.get(measure, measure)}: with these clips and seeds a difference below {100 * least:.1f} "
-            text += "points would mostly be missed"
-            if "baseline_seed_sd" in row:
-                text += f"; from seed to seed uniform itself varies by {100 * row['baseline_seed_sd']:.1f} points (sd)"
-            if "baseline_rerun_sd" in row:
-                text += f", a mean over the seeds by {100 * row['baseline_rerun_sd']:.1f}"
-            said.append(text + ".")
-    return [line[0].upper() + line[1:] for line in said]
+    """What the study could have seen, and how far its baseline wanders, where p0 says so."""
+    return [_seen(MEASURES.get(measure, measure), row) for measure, row in (uncertainty or {}).items()]
+
+
+def _seen(measure: str, row: Tree) -> str:
+    text = f"{measure[0].upper()}{measure[1:]}:"
+    if least := row.get("minimum_detectable_effect_holm"):
+        alone = row["minimum_detectable_effect"]
+        text += f" with these clips and seeds a true difference of {100 * least:.1f} points would be found four times "
+        text += f"in five after Holm ({100 * alone:.1f} by itself), a smaller one less often."
+    if sd := row.get("baseline_seed_sd"):
+        text += f" From seed to seed {BASELINE} itself varies by {100 * sd:.1f} points (standard deviation), and a "
+        text += f"mean over as many other seeds by {100 * row['baseline_rerun_sd']:.1f}."
+    return text
