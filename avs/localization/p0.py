@@ -14,6 +14,7 @@ from avs.core.stats import holm, paired_bootstrap, paired_t
 from avs.localization.arms import mean_cost
 from avs.localization.study import Answers, Study, answer, load_study
 from avs.localization.train import P0Params
+from avs.localization.uncertainty import uncertainty
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams, tokens
 
@@ -104,6 +105,7 @@ def split_metrics(
         "seeds": seeds,
         "arms": arms,
         "contrasts": contrasts(scores, p.resamples),
+        "uncertainty": uncertainty(scores, TESTED, len(CONTRASTS)),
     }
 
 
