@@ -117,14 +117,27 @@ def test_the_page_is_no_larger_than_its_limit_and_keeps_nothing_old(results: Res
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 400_000
 
 
-def test_a_family_of_controls_and_other_splits_have_tables_of_their_own(results: Results, tmp_path: Path) -> None:
+def test_what_else_p0_may_say_has_its_place(results: Results, tmp_path: Path) -> None:
     metrics = dict(results.metrics)
     metrics["control_contrasts"] = {m: dict(list(rows.items())[:2]) for m, rows in metrics["contrasts"].items()}
     metrics["splits"] = {"val": results.metrics}
-    write_page(tmp_path, Results(**(vars(results) | {"metrics": metrics})), clips=0, dataset="local", effect="none")
+    line = {kind: {"accuracy": {"mean": 0.5, "std": 0.1}, "gflops": 1.0} for kind in ("even", "anchored", "oracle")}
+    metrics["curve"] = {str(tokens): {k: row | {"tokens": tokens} for k, row in line.items()} for tokens in (64, 256)}
+    diagnosis = {"by_class": {HOSTILE: {"clips": 3, "gain": 0.25}, LONG: {"clips": 2, "gain": None}}, "pearson": 0.5}
+    write_page(
+        tmp_path,
+        Results(**(vars(results) | {"metrics": metrics, "diagnosis": diagnosis})),
+        clips=0,
+        dataset="local",
+        effect="none",
+    )
     assert len(cells(tmp_path, "Control contrasts: difference")) == 3
     assert len(cells(tmp_path, "Planned contrasts on split val")) == 11
     assert (tmp_path / "figures/control_contrasts-accuracy.svg").exists()
+    assert (tmp_path / "figures/budgets-tokens.svg").exists()
+    assert cells(tmp_path, "By class")[f"{HOSTILE.replace(chr(0x2028), chr(32))}"] == ["3", "0.250"]
+    assert "pearson: 0.500" in (tmp_path / "index.html").read_text()
+    assert "<img src=x" not in (tmp_path / "index.html").read_text()
 
 
 def test_points_of_the_figures_lie_there_for_dvc(page: Path, results: Results) -> None:

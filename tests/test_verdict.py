@@ -72,8 +72,8 @@ def test_what_could_have_been_seen_is_said_where_p0_says_it(results: Results) ->
     row = {"minimum_detectable_effect_holm": 0.031, "minimum_detectable_effect": 0.02}
     row |= {"baseline_seed_sd": 0.012, "baseline_rerun_sd": 0.005}
     other = found(results, {}, uncertainty={"accuracy": row})
-    said = judge(other, dataset="local", effect="none").cautions[-1]
-    assert said.startswith("Accuracy: with these clips and seeds a true difference of 3.1 points would be found")
+    said = judge(other, dataset="local", effect="none").results[0].seen
+    assert said.startswith("A true difference of 3.1 points would be found four times in five")
     assert "(2.0 by itself)" in said
     assert "varies by 1.2 points" in said
     assert "by 0.5" in said

@@ -46,13 +46,11 @@ def forest(measure: str, rows: Mapping[str, Tree], name: str) -> str:
     return to_svg(figure, name, f"Contrasts in {MEASURES.get(measure, measure)}, as in the table beside")
 
 
-def efficiency(x: str, arms: Mapping[str, Tree], bounds: Mapping[str, Tree], curve: Tree) -> str:
-    """Accuracy of the arms against their cost, `arms[NAME][x]`, and along the budgets of `curve` where it has x."""
+def efficiency(x: str, arms: Mapping[str, Tree], bounds: Mapping[str, Tree]) -> str:
+    """Accuracy of the arms with its interval, against their cost, `arms[NAME][x]`."""
     with style():
         figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
         axes = figure.subplots()
-        for kind, (costs, accuracies) in _lines(curve, x).items():
-            axes.plot(costs, accuracies, "-s", color=_COLOURS.get(kind, MUTED), markersize=3, linewidth=1.2, label=kind)
         for name in ordered(arms):
             _arm(axes, name, arms[name][x], bounds[name])
         _name_arms(axes, {name: (arms[name][x], bounds[name]["accuracy"]) for name in _NAMED if name in arms})
@@ -61,9 +59,20 @@ def efficiency(x: str, arms: Mapping[str, Tree], bounds: Mapping[str, Tree], cur
         left, right = axes.get_xlim()
         axes.set_xlim(max(0, left), right + 0.42 * (right - left))
         axes.grid(axis="y")
-        if curve:
-            axes.legend(title="over budgets", loc="lower right", frameon=False)
     return to_svg(figure, x, f"Accuracy of each arm against {AXES[x]}, as in the table of arms")
+
+
+def budgets(x: str, curve: Tree) -> str:
+    """Accuracy over budgets, a line a kind of plan: `curve` is budget → kind → accuracy and cost."""
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for kind, (costs, accuracies) in _lines(curve, x).items():
+            axes.plot(costs, accuracies, "-o", color=_COLOURS.get(kind, MUTED), markersize=4, linewidth=1.6, label=kind)
+        axes.set(xlabel=AXES[x], ylabel="accuracy", title="Accuracy over budgets")
+        axes.grid(axis="y")
+        axes.legend(loc="lower right", frameon=False)
+    return to_svg(figure, f"budgets-{x}", f"Accuracy over budgets, against {AXES[x]}")
 
 
 def recall(curves: Sequence[Tree]) -> str:

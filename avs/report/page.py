@@ -76,7 +76,10 @@ def draw(results: Results) -> dict[str, str]:
         for family, tested in families(results.metrics).items()
         for measure, rows in tested.items()
     }
-    found |= {x: figures.efficiency(x, arms, bounds, curve) for x in ("tokens", "gflops")}
+    for x in ("tokens", "gflops"):
+        found[x] = figures.efficiency(x, arms, bounds)
+        if curve:
+            found[f"budgets-{x}"] = figures.budgets(x, curve)
     return found | {"recall": figures.recall(results.curves)}
 
 

@@ -30,7 +30,7 @@ def write_run(path: Path, results: Results, config: Config) -> None:
     """Write the script `run.js`, with the fingerprint of the results that it belongs to."""
     clip = results.media.clips[0]
     pace = encoding_pace(results.media.frames(clip), _resolutions(results), config)
-    curve = {name: {"seconds": seconds} for name, seconds in arm_seconds(results.rows, pace).items()}
+    arms = {name: {"seconds": seconds} for name, seconds in arm_seconds(results.rows, pace).items()}
     bounds = {row["arm"]: row for row in results.arms_plot}
     paces = ", ".join(f"{1000 * seconds:.0f} ms at {resolution}" for resolution, seconds in sorted(pace.items()))
     facts = {
@@ -39,7 +39,7 @@ def write_run(path: Path, results: Results, config: Config) -> None:
         "cost": _read(COST),
         "params": asdict(config),
         "looks": count_looks().text,
-        "seconds_figure": figures.efficiency("seconds", curve, bounds, {}),
+        "seconds_figure": figures.efficiency("seconds", arms, bounds),
         "seconds_note": f"Measured when the page was made, best of {_PASSES} passes: a frame takes {paces} pixels.",
     }
     with atomic(path) as file:

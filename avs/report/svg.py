@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -87,7 +88,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
         text = text.replace(colour, f"var(--{variable})")
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', text)
     assert size is not None
-    label = f'role="img" aria-label="{description}" style="max-width: {1.6 * float(size[1]):.0f}px"'
+    label = f'role="img" aria-label="{escape(description)}" style="max-width: {1.6 * float(size[1]):.0f}px"'
     return text.replace(size[0], label, 1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families
 from avs.report.table import ALPHA, FEW
@@ -41,6 +40,7 @@ class Finding:
     interval: str
     p: str
     remark: str
+    seen: str
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ def judge(results: Results, *, dataset: str, effect: str) -> Verdict:
     """`effect` is that of the data set `demo`."""
     tested = results.metrics["contrasts"]
     main = {measure: tested[measure][f"{MAIN}-{BASELINE}"] for measure in MEASURES}
+    seen = results.metrics.get("uncertainty", {})
     return Verdict(
         sentence=_sentence(results.metrics, {measure: sign(row) for measure, row in main.items()}),
-        results=[_finding(MEASURES[measure], row) for measure, row in main.items()],
+        results=[_finding(MEASURES[measure], row, seen.get(measure)) for measure, row in main.items()],
         points=_points(results.metrics),
         cautions=_cautions(results, DEMO[effect] if dataset == "demo" else ""),
     )
@@ -87,12 +88,12 @@ def p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _finding(name: str, row: Tree) -> Finding:
+def _finding(name: str, row: Tree, seen: Tree | None) -> Finding:
     found = sign(row)
     remark = "" if found else ": not significant"
     if not found and row["ci_low"] * row["ci_high"] > 0:
         remark += f", though by itself it would be (p {p_value(row['p'])}): it is one of several contrasts"
-    return Finding(name, found, points(row["diff"]), bounds(row), p_value(row["p_holm"]), remark)
+    return Finding(name, found, points(row["diff"]), bounds(row), p_value(row["p_holm"]), remark, _seen(seen))
 
 
 def bounds(row: Tree) -> str:
@@ -149,21 +150,19 @@ def _cautions(results: Results, synthetic: str) -> list[str]:
             f"{share:.0%} of the clips fell back to uniform sampling, since their scores were too flat or their "
             "anchors fell outside: there the arms differ only in what they learnt."
         )
-    return said + _detectable(metrics.get("uncertainty"))
+    return said
 
 
-def _detectable(uncertainty: Any) -> list[str]:
+def _seen(row: Tree | None) -> str:
     """What the study could have seen, and how far its baseline wanders, where p0 says so."""
-    return [_seen(MEASURES.get(measure, measure), row) for measure, row in (uncertainty or {}).items()]
-
-
-def _seen(measure: str, row: Tree) -> str:
-    text = f"{measure[0].upper()}{measure[1:]}:"
-    if least := row.get("minimum_detectable_effect_holm"):
+    text = ""
+    if least := row and row.get("minimum_detectable_effect_holm"):
         alone = row["minimum_detectable_effect"]
-        text += f" with these clips and seeds a true difference of {100 * least:.1f} points would be found four times "
-        text += f"in five after Holm ({100 * alone:.1f} by itself), a smaller one less often."
-    if sd := row.get("baseline_seed_sd"):
-        text += f" From seed to seed {BASELINE} itself varies by {100 * sd:.1f} points (standard deviation), and a "
-        text += f"mean over as many other seeds by {100 * row['baseline_rerun_sd']:.1f}."
+        text += f"A true difference of {100 * least:.1f} points would be found four times in five after Holm "
+        text += f"({100 * alone:.1f} by itself), a smaller one less often. "
+    if sd := row and row.get("baseline_seed_sd"):
+        text += (
+            f"From seed to seed {BASELINE} itself varies by {100 * sd:.1f} points (standard deviation), a mean over "
+        )
+        text += f"as many other seeds by {100 * row['baseline_rerun_sd']:.1f}."
     return text
