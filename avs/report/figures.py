@@ -139,7 +139,7 @@ def _arm(axes: Axes, name: str, cost: float, bound: Tree) -> None:
 
 def _name_arms(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     low, high = axes.get_ylim()
-    for here in _columns(points, near=0.22 * np.ptp([cost for cost, _ in points.values()])):
+    for here in _columns(points, near=0.3 * np.ptp([cost for cost, _ in points.values()])):
         heights = spread_apart([accuracy for _, accuracy in here.values()], 0.08 * (high - low))
         edge = max(cost for cost, _ in here.values())
         for (name, (cost, accuracy)), height in zip(here.items(), heights, strict=True):
