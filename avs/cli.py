@@ -91,10 +91,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def show_tables(options: argparse.Namespace) -> None:
+    from avs.report.looks import count_looks
     from avs.report.table import print_recall, print_study
 
     print_recall(_metrics(options.results / "anchor_eval/metrics.json"))
     print_study(_metrics(options.results / "p0/metrics.json"))
+    print(count_looks(options.results.parent).text)
 
 
 def report(options: argparse.Namespace) -> None:

@@ -11,10 +11,13 @@ from rich.table import Table
 
 from avs.localization.arms import ARMS
 from avs.localization.p0 import CONTRASTS, TESTED
+from avs.localization.uncertainty import MAIN
 
 ALPHA = 0.05
 FEW = 30  # clips, below which intervals by resampling are too narrow
 WIDTH = 136
+UNCERTAIN = ("minimum_detectable_effect", "minimum_detectable_effect_holm", "baseline_seed_sd", "baseline_rerun_sd")
+NAMES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
 
 
 def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> None:
@@ -22,6 +25,8 @@ def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> N
     console = console or _console()
     console.print(_arms(metrics))
     console.print(_contrasts(metrics))
+    for measure, row in _ordered(metrics["uncertainty"], TESTED):
+        console.print(_uncertainty(measure, row), soft_wrap=True)
     if metrics["clips"] < FEW:
         console.print(f"Only {metrics['clips']} clips: below {FEW}, intervals are too narrow. Do not rely on them.")
 
@@ -32,6 +37,15 @@ def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> 
     for kind, row in _ordered(metrics, ("anchors", "random", "random_spaced", "constant", "best")):
         table.add_row(kind, *(f"{row[f'recall_d{delta}']:.3f}" for delta in (0, 1, 2)))
     (console or _console()).print(table)
+
+
+def _uncertainty(measure: str, row: Mapping[str, float]) -> str:
+    """What is not defined (with one clip, or one seed) is not among the metrics."""
+    least, holm, seeds, reruns = (f"{row[name]:.3f}" if name in row else "unknown" for name in UNCERTAIN)
+    return (
+        f"{NAMES[measure]}: {' − '.join(MAIN)} is found with power .8 from {least} ({holm} by Holm); "
+        f"{MAIN[1]} wanders by {seeds} between seeds, {reruns} between reruns"
+    )
 
 
 def _console() -> Console:
