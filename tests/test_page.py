@@ -119,11 +119,17 @@ def test_the_page_is_no_larger_than_its_limit_and_keeps_nothing_old(results: Res
 
 def test_what_else_p0_may_say_has_its_place(results: Results, tmp_path: Path) -> None:
     metrics = dict(results.metrics)
-    metrics["control_contrasts"] = {m: dict(list(rows.items())[:2]) for m, rows in metrics["contrasts"].items()}
+    control = next(iter(metrics["contrasts"]["accuracy"].values()))
+    metrics["contrasts"] = {
+        m: rows | {"anchored_topk-visual_topk": control} for m, rows in metrics["contrasts"].items()
+    }
     metrics["splits"] = {"val": results.metrics}
     line = {kind: {"accuracy": {"mean": 0.5, "std": 0.1}, "gflops": 1.0} for kind in ("even", "anchored", "oracle")}
     metrics["curve"] = {str(tokens): {k: row | {"tokens": tokens} for k, row in line.items()} for tokens in (64, 256)}
-    diagnosis = {"by_class": {HOSTILE: {"clips": 3, "gain": 0.25}, LONG: {"clips": 2, "gain": None}}, "pearson": 0.5}
+    group, recall = {"clips": 3, "diff": 0.25, "ci_low": -0.5, "ci_high": 0.75}, {"clips": 3, "spearman": 0.5}
+    kinds = {"by_class": {HOSTILE: group, LONG: {"clips": 1, "diff": 0.1}}, "by_fallback": {"anchored": group}}
+    kinds["recall"] = {"all": recall | {"ci_low": -0.25, "ci_high": 1.0}, "with_anchors": recall}
+    diagnosis = {"anchored_topk": {"accuracy": kinds, "class_event": kinds}}
     write_page(
         tmp_path,
         Results(**(vars(results) | {"metrics": metrics, "diagnosis": diagnosis})),
@@ -131,17 +137,21 @@ def test_what_else_p0_may_say_has_its_place(results: Results, tmp_path: Path) ->
         dataset="local",
         effect="none",
     )
-    assert len(cells(tmp_path, "Control contrasts: difference")) == 3
+    assert list(cells(tmp_path, "Explanatory contrasts")) == ["contrast", "anchored_topk − visual_topk"]
+    assert len(cells(tmp_path, "Planned contrasts: difference")) == 11
     assert len(cells(tmp_path, "Planned contrasts on split val")) == 11
-    assert (tmp_path / "figures/control_contrasts-accuracy.svg").exists()
+    assert (tmp_path / "figures/explanatory-accuracy.svg").exists()
     assert (tmp_path / "figures/budgets-tokens.svg").exists()
-    assert cells(tmp_path, "By class")[f"{HOSTILE.replace(chr(0x2028), chr(32))}"] == ["3", "0.250"]
-    assert "pearson: 0.500" in (tmp_path / "index.html").read_text()
+    gain = "+25.0 [−50.0, +75.0]"
+    assert cells(tmp_path, "By class")[HOSTILE.replace("\u2028", " ")] == ["3", gain, gain]
+    assert cells(tmp_path, "By fallback or not")["anchored"] == ["3", gain, gain]
+    assert cells(tmp_path, "Rank correlation")["all clips with an event"] == ["+0.50 [-0.25, +1.00]"] * 2
+    assert cells(tmp_path, "Rank correlation")["clips with anchors"] == ["cannot be had"] * 2
     assert "<img src=x" not in (tmp_path / "index.html").read_text()
 
 
 def test_points_of_the_figures_lie_there_for_dvc(page: Path, results: Results) -> None:
-    rows = json.loads((page / "plots/contrasts_accuracy.json").read_text())
+    rows = json.loads((page / "plots/planned_accuracy.json").read_text())
     wanted = results.metrics["contrasts"]["accuracy"]
     assert {row["contrast"]: row["difference"] for row in rows} == {name: row["diff"] for name, row in wanted.items()}
     efficiency = json.loads((page / "plots/efficiency.json").read_text())

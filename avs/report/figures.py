@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from avs.report.results import BASELINE, MAIN, MEASURES, PLANNED, Results, Tree, families, ordered
+from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families, ordered
 from avs.report.svg import ACCENT, BAD, CARD, GOOD, INK, LINE, MUTED, SMALL, WIDTH, spread_apart, style, to_svg
 from avs.report.verdict import sign
 
@@ -30,7 +30,7 @@ _ROW = 0.4  # inches a contrast
 
 def forest(measure: str, rows: Mapping[str, Tree], name: str) -> str:
     """Each contrast's difference with its 95 % interval; filled where it is significant after Holm."""
-    names = ordered(rows, PLANNED)
+    names = list(rows)
     with style():
         figure = Figure(figsize=(WIDTH, 0.75 + _ROW * len(names)), layout="constrained")
         axes = figure.subplots()
@@ -100,7 +100,7 @@ def recall(curves: Sequence[Tree]) -> str:
 def plot_data(results: Results) -> dict[str, list[dict[str, Any]]]:
     """The figures' points by file name, a row each, for the templates of `dvc plots`."""
     found = {
-        f"{family}_{measure}": [_point(name, rows[name]) for name in ordered(rows, PLANNED)]
+        f"{family}_{measure}": [_point(name, row) for name, row in rows.items()]
         for family, tested in families(results.metrics).items()
         for measure, rows in tested.items()
     }

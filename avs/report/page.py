@@ -13,8 +13,9 @@ from markupsafe import Markup
 from avs.core.store import atomic, write_json
 from avs.localization.arms import ARMS
 from avs.report import figures
+from avs.report.diagnosis import diagnosis_tables
 from avs.report.media import folder_name, highest_resolution, inspector_data, script, write_clip_media
-from avs.report.results import MEASURES, PLANNED, Results, Tree, families, gains, ordered
+from avs.report.results import MEASURES, Results, Tree, families, gains, ordered
 from avs.report.selection import choose_clips
 from avs.report.svg import DARK, LIGHT, alone, variables
 from avs.report.table import ALPHA
@@ -108,12 +109,12 @@ def render(
         arms=arm_table(results.metrics),
         families={family: contrast_table(tested) for family, tested in families(results.metrics).items()},
         splits={
-            name: {"arms": arm_table(part), "contrasts": contrast_table(part["contrasts"])}
+            name: {"arms": arm_table(part), "contrasts": contrast_table(families(part)["planned"])}
             for name, part in results.metrics.get("splits", {}).items()
         },
         recall=results.recall,
         kinds=[(kind, text) for kind, text in figures.KINDS.items() if kind in results.recall],
-        diagnosis=results.diagnosis,
+        diagnosis=diagnosis_tables(results.diagnosis) if results.diagnosis else [],
         measures=MEASURES,
         alpha=ALPHA,
         figures={name: Markup(svg) for name, svg in drawn.items()},  # made here, of no one else's text
@@ -130,7 +131,7 @@ def arm_table(metrics: Tree) -> list[dict[str, Any]]:
 
 def contrast_table(tested: Mapping[str, Tree]) -> list[dict[str, Any]]:
     """A row a contrast, with the numbers of each measure."""
-    names = ordered({name for rows in tested.values() for name in rows}, PLANNED)
+    names = list(dict.fromkeys(name for rows in tested.values() for name in rows))
     return [
         {
             "name": name.replace("-", " − "),

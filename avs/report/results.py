@@ -13,12 +13,13 @@ import numpy as np
 
 from avs.core.clips import BACKGROUND, class_names
 from avs.core.errors import InputError
+from avs.localization import p0
 from avs.localization.arms import ARMS
-from avs.localization.p0 import CONTRASTS
 from avs.preprocess import MediaShards
 
 MAIN, BASELINE = "anchored_topk", "uniform"
-PLANNED = [f"{a}-{b}" for a, b in CONTRASTS]
+PLANNED = [f"{a}-{b}" for a, b in p0.CONTRASTS]
+EXPLANATORY = [f"{a}-{b}" for a, b in getattr(p0, "EXPLANATORY", ())]  # in the order of p0, where it has such
 MEASURES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
 
 Tree = Mapping[str, Any]
@@ -47,36 +48,40 @@ def load_results(results: Path, media: Path) -> Results:
 
     Raises InputError for a file that is absent, or rows of clips that `media` lacks.
     """
-    p0, anchors = results / "p0", results / "anchor_eval"
-    diagnosis = p0 / "diagnosis.json"
+    study, anchors = results / "p0", results / "anchor_eval"
+    diagnosis = study / "diagnosis.json"
     found = Results(
-        metrics=read_json(p0 / "metrics.json"),
-        rows=read_rows(p0 / "per_clip.jsonl"),
-        arms_plot=read_json(p0 / "plots/arms.json"),
+        metrics=read_json(study / "metrics.json"),
+        rows=read_rows(study / "per_clip.jsonl"),
+        arms_plot=read_json(study / "plots/arms.json"),
         recall=read_json(anchors / "metrics.json"),
         curves=read_json(anchors / "plots/recall.json"),
         diagnosis=read_json(diagnosis) if diagnosis.exists() else None,
         media=MediaShards(media),
-        fingerprint=hashlib.sha256((_text(p0 / "metrics.json") + _text(p0 / "per_clip.jsonl")).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(
+            (_text(study / "metrics.json") + _text(study / "per_clip.jsonl")).encode()
+        ).hexdigest(),
     )
     known = {clip.key for clip in found.media.clips}
     if unknown := [row["clip"] for row in found.rows if row["clip"] not in known]:
-        raise InputError(f"{media} lacks {len(unknown)} clips of {p0}, first {unknown[0]!r} (run: dvc repro)")
+        raise InputError(f"{media} lacks {len(unknown)} clips of {study}, first {unknown[0]!r} (run: dvc repro)")
     return found
 
 
-def families(metrics: Tree) -> dict[str, Tree]:
-    """Families of contrasts, each corrected by itself: `contrasts`, those planned, and others that p0 may have.
+def families(metrics: Tree) -> dict[str, dict[str, dict[str, Tree]]]:
+    """Family → measure → contrast → its row: `planned`, which give the verdict, and `explanatory`, all others.
 
-    A family is measure → contrast → its row.
+    Each family is corrected by itself.
     """
-    found = {name: part for name, part in metrics.items() if _is_family(part)}
-    return {"contrasts": metrics["contrasts"]} | found
-
-
-def _is_family(part: Any) -> bool:
-    rows = part.get("accuracy") if isinstance(part, dict) else None
-    return isinstance(rows, dict) and all(isinstance(row, dict) and "ci_low" in row for row in rows.values())
+    tested = metrics["contrasts"]
+    found = {
+        "planned": {m: {name: rows[name] for name in PLANNED if name in rows} for m, rows in tested.items()},
+        "explanatory": {
+            m: {name: rows[name] for name in ordered(rows, EXPLANATORY) if name not in PLANNED}
+            for m, rows in tested.items()
+        },
+    }
+    return {family: part for family, part in found.items() if any(part.values())}
 
 
 def read_json(path: Path) -> Any:

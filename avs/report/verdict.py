@@ -26,7 +26,9 @@ ASKED = (
     (MAIN, "anchored_permuted", "Do the very seconds matter: against the same plan, its seconds permuted?"),
     (MAIN, "constant_topk", "Is it more than where events usually are: against the best constant seconds?"),
     (MAIN, "visual_topk", "Does it take sound: against the seconds in which the picture changes most?"),
+    ("train_random_eval_anchored", "random_topk", "Do anchors help in judging alone, after training on random plans?"),
     (MAIN, "flop_matched_uniform", "Does it hold at equal arithmetic, not just equal tokens?"),
+    ("uniform_high", BASELINE, "How much would a larger budget bring: every second at high resolution?"),
 )
 
 
