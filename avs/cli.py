@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -47,6 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--write", action="store_true", help="first render anew what is marked")
     add("--brief", action="store_true", help="disagreements only, not where each file comes from")
+
+    add = command(
+        "report", report, "make the page of the last run, or of what changed since", "report --against HEAD~1"
+    )
+    add("--against", metavar="REV", help="a commit: the page also says what changed since, in results/report/against")
 
     add = command(
         "weights", fetch_weights, "list the published weights, or fetch some for work offline", "weights yamnet"
@@ -124,6 +130,27 @@ def verify(options: argparse.Namespace) -> None:
     if report.problems:
         count = len(report.problems)
         sys.exit(f"{count} disagreement{'' if count == 1 else 's'} (what marks mean: CONTRIBUTING.md)")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Make the page that `dvc repro report@avs` makes, with what differs from run to run, and say where it is."""
+    from avs.report.against import changes
+    from avs.report.page import shown_clips, write_page
+    from avs.report.results import load_results, read_json
+    from avs.report.run_facts import write_run
+
+    config, folder = _config(), Path("results/report")
+    results = load_results(Path("results"), Path("data/media/clips"))
+    write = partial(write_page, clips=config.report.clips, dataset=config.dataset, effect=config.data.demo.effect)
+    page = folder / "avs"
+    write(page, results)
+    write_run(folder / "run.js", results, config)
+    if options.against:
+        headline, shown = read_json(Path("results/headline.json")), shown_clips(results, config.report.clips)
+        since = changes(options.against, results, Path("params.yaml"), headline, shown)
+        page = folder / "against"
+        write(page, results, media=folder / "avs/media", changes=since)
+    print(page / "index.html")
 
 
 def fetch_weights(options: argparse.Namespace) -> None:

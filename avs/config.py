@@ -9,6 +9,7 @@ from avs.core.execute import ExecutionParams
 from avs.core.params import params, read
 from avs.datasets import DataParams, DatasetName
 from avs.localization.train import P0Params
+from avs.report.selection import ReportParams
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
 from avs.vision.cache import CacheParams
@@ -26,6 +27,7 @@ class Config:
     budget: BudgetParams
     cache: CacheParams
     p0: P0Params
+    report: ReportParams
     execution: ExecutionParams
 
     def __post_init__(self) -> None:

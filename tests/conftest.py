@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_study import write_study
 
 from avs.core.media import write_media
 
@@ -28,3 +29,11 @@ def tiny_videos(tmp_path: Path) -> Path:
         audio[16000:32000] = 0.3 * np.sin(2 * np.pi * 200 * (1 + number) * np.arange(16000) / 16000)
         write_media(folder / f"v{number}.mp4", frames, fps=4, audio=(audio * 32767).astype(np.int16))
     return folder
+
+
+@pytest.fixture(scope="session")
+def page_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study on disk with hostile names: see page_study.py. Tests only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVS_STORE", str(tmp_path_factory.mktemp("page-store")))
+        return write_study(tmp_path_factory.mktemp("page-study"))

@@ -103,6 +103,19 @@ def test_each_data_set_has_a_block_of_leaves() -> None:
         assert not any(isinstance(value, dict) for value in params["data"][dataset].values()), dataset
 
 
+def test_the_number_of_anchors_concerns_the_last_stages_only() -> None:
+    """`-S k=3` reruns anchor_eval, p0 and report@avs: what tracks it, and what depends on that."""
+    concerned = {stage for stage in STAGES if "k" in body(stage)["params"]}
+    outs = {
+        out if isinstance(out, str) else next(iter(out))
+        for stage in concerned
+        for kind in ("outs", "metrics")
+        for out in body(stage).get(kind, [])
+    }
+    concerned |= {stage for stage in STAGES if outs & set(body(stage)["deps"])}
+    assert concerned == {"anchor_eval", "p0", "report"}
+
+
 def test_what_data_sets_are_read_from_is_there_in_a_clone() -> None:
     """DVC refuses a dependency that is absent, and all data sets' are dependencies of `install`."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -115,8 +115,13 @@ def test_results_are_copied_out_where_asked(tmp_path: Path, monkeypatch: pytest.
     store.copy_results("cache", runs)
     assert list(runs.iterdir()) == []
     store.copy_results("p0", runs)
+    write_json(Path("results/report/avs/page.json"), {})
+    store.copy_results("report@avs", runs)
     copied = {str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").rglob("*") if path.is_file()}
-    assert copied == {"p0/metrics.json", "p0/plots/arms.json", "p0/params.yaml"}
+    assert copied == {"p0/metrics.json", "p0/plots/arms.json", "p0/params.yaml"} | {
+        "report@avs/page.json",
+        "report@avs/params.yaml",
+    }
     assert (tmp_path / "runs/p0/metrics.json").read_bytes() == Path("results/p0/metrics.json").read_bytes()
 
 

@@ -72,8 +72,11 @@ def runs_root() -> Path | None:
 
 
 def copy_results(stage: str, runs: Path, results: Path = Path("results")) -> None:
-    """Copy what a stage left in its folder of `results`, if it has one, to `runs/<stage>`, with its params.yaml."""
-    folder, target = results / stage, runs / stage
+    """Copy what a stage left in its folder of `results`, if it has one, to `runs/<stage>`, with its params.yaml.
+
+    The folder of `report@avs` is `report/avs`.
+    """
+    folder, target = results / stage.replace("@", "/"), runs / stage
     if not folder.is_dir():
         return
     files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
