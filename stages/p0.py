@@ -29,6 +29,8 @@ def main(config: Config) -> dict[str, int]:
     write_metrics(Path("results/headline.json"), result.headline)
     write_json_lines(OUT / "per_clip.jsonl", result.rows)
     write_metrics(OUT / "plots/arms.json", result.arms_plot)
+    write_metrics(OUT / "plots/curve.json", result.curve_plot)
+    write_metrics(OUT / "diagnosis.json", result.diagnosis)
     return {"clips": len(result.rows)}
 
 

@@ -36,14 +36,21 @@ class StackedHeads(nn.Module):
         drawn = {seed: _draw(seed, inputs, self.kernel * hidden, hidden, classes, first) for seed in set(seeds)}
         stacks = (torch.stack(parts) for parts in zip(*(drawn[seed] for seed in seeds), strict=True))
         self.weight1, self.bias1, self.weight2, self.bias2 = map(nn.Parameter, stacks)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
+        self.generator = torch.Generator()  # of dropout: threads share PyTorch's own
 
     def forward(self, x: Tensor) -> Tensor:
         models, batch, seconds, _ = x.shape
         taps = torch.bmm(x.flatten(1, 2), self.weight1).view(models, batch, seconds, self.kernel, self.hidden)
         hidden = self._over_time(taps) + self.bias1[:, None, None]
-        hidden = self.dropout(torch.relu(hidden)).flatten(1, 2)
+        hidden = self._thinned(torch.relu(hidden)).flatten(1, 2)
         return torch.baddbmm(self.bias2[:, None], hidden, self.weight2).view(models, batch, seconds, -1)
+
+    def _thinned(self, hidden: Tensor) -> Tensor:
+        if not self.training or not self.dropout:
+            return hidden
+        kept = torch.rand(hidden.shape, generator=self.generator) >= self.dropout
+        return hidden * kept.to(hidden.device) / (1 - self.dropout)
 
     def _over_time(self, taps: Tensor) -> Tensor:
         """Sum tap j of second t + j - kernel // 2 into second t, zeros outside: a 'same' convolution.

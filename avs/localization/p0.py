@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from avs.core.clips import BACKGROUND, targets
 from avs.core.stats import holm, paired_bootstrap, paired_t
 from avs.localization.arms import mean_cost
-from avs.localization.study import Answers, Study, answer, load_study
+from avs.localization.diagnose import DIAGNOSED, diagnose
+from avs.localization.study import Answers, Study, answer, load_study, on_curve
 from avs.localization.train import P0Params
 from avs.localization.uncertainty import uncertainty
 from avs.sampling.anchors import AnchorParams
-from avs.sampling.tokens import BudgetParams, tokens
+from avs.sampling.tokens import BudgetParams
 
-# The planned contrasts: named before any result is seen, and corrected together.
+# The planned contrasts: named before any result is seen, and corrected together. They give the verdict.
 CONTRASTS = (
     ("anchored_topk", "uniform"),
     ("anchored_topk", "random_topk"),
@@ -31,6 +32,20 @@ CONTRASTS = (
     ("audio_feat_concat_anchored_topk", "anchored_topk"),
     ("audio_feat_concat_anchored_topk", "audio_feat_concat_uniform"),
 )
+# What explains it: planned too, and corrected together, apart from the verdict.
+EXPLANATORY = (
+    ("anchored_topk", "plan_concat_uniform"),
+    ("plan_concat_uniform", "uniform"),
+    ("anchored_topk", "anchored_shuffled"),
+    ("anchored_topk", "anchored_permuted"),
+    ("anchored_topk", "constant_topk"),
+    ("anchored_topk", "visual_topk"),
+    ("train_random_eval_anchored", "uniform"),
+    ("train_random_eval_anchored", "random_topk"),
+    ("anchored_topk", "flop_matched_uniform"),
+    ("oracle_best", "oracle_topk"),
+    ("uniform_high", "uniform"),
+)
 TESTED = ("accuracy", "class_event")
 
 # measure → arm → score of each evaluated clip [seeds, clips]; NaN where a clip has no event to be scored on
@@ -39,12 +54,15 @@ Scores = Mapping[str, Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Result:
-    """`metrics` and `headline` for people and `dvc metrics`, `rows` one a clip, `arms_plot` one row an arm."""
+    """`metrics` and `headline` for people and `dvc metrics`, `rows` one a clip, `arms_plot` one row an arm, `curve_plot`
+    one row a budget, `diagnosis` where an arm wins and loses."""
 
     metrics: dict[str, Any]
     headline: dict[str, float]
     rows: list[dict[str, Any]]
     arms_plot: list[dict[str, Any]]
+    curve_plot: list[dict[str, Any]] = field(default_factory=list)
+    diagnosis: dict[str, Any] = field(default_factory=dict)
 
 
 def run_study(
@@ -58,7 +76,7 @@ def run_study(
     device: str = "auto",
 ) -> Result:
     """Train and judge all arms. The first of `p.eval_splits` is the verdict; the others come under `splits`."""
-    study = load_study(cache, eventness, k=k, anchors=anchors, budget=budget, seeds=p.seeds)
+    study = load_study(cache, eventness, k=k, anchors=anchors, budget=budget, p=p)
     answers = answer(study, p, device)
     scores = per_clip_scores(study, answers)
     splits = np.array([study.clips[i].split for i in answers.positions])
@@ -72,6 +90,8 @@ def run_study(
         headline=headline(combined),
         rows=clip_rows(study, answers),
         arms_plot=_arms_plot(combined, parts[verdict], p.resamples),
+        curve_plot=_curve_plot(combined["curve"]),
+        diagnosis={arm: diagnose(study, places[verdict], parts[verdict], arm, p.resamples) for arm in DIAGNOSED},
     )
 
 
@@ -97,55 +117,64 @@ def split_metrics(
 ) -> dict[str, Any]:
     """Arms with their cost, and the contrasts between them, over the clips at `positions`."""
     seeds, clips = scores["accuracy"]["uniform"].shape
-    price = {r: float(tokens(r, budget.patch_size)) for r in budget.resolutions}
-    arms: dict[str, Any] = {}
-    for arm, plans in study.plans.items():
-        plan = plans[:, positions]
-        arms[arm] = {measure: mean_std(by_arm[arm]) for measure, by_arm in scores.items()}
-        arms[arm] |= {"tokens": mean_cost(plan, price), "gflops": mean_cost(plan, study.gflops)}
+    price = {resolution: float(cost) for resolution, cost in budget.costs.items()}
+
+    def row(name: str, plan: np.ndarray, measures: Iterable[str]) -> dict[str, Any]:
+        judged = {measure: mean_std(scores[measure][name]) for measure in measures}
+        return judged | {"tokens": mean_cost(plan, price), "gflops": mean_cost(plan, study.gflops)}
+
+    curve = {
+        str(total): {kind: row(on_curve(total, kind), plan[positions], TESTED) for kind, plan in kinds.items()}
+        for total, kinds in study.curve.items()
+    }
     return {
         "tokens_per_clip": study.tokens_per_clip,
         "clips": clips,
         "failed_clips": study.failed_clips,
         "seeds": seeds,
-        "arms": arms,
+        "arms": {arm: row(arm, plans[:, positions], scores) for arm, plans in study.plans.items()},
         "contrasts": contrasts(scores, p.resamples),
         "uncertainty": uncertainty(scores, TESTED, len(CONTRASTS)),
+        "curve": curve,
     }
 
 
 def contrasts(scores: Scores, resamples: int) -> dict[str, dict[str, dict[str, float]]]:
-    """The planned contrasts of each tested measure: paired bootstrap over clips with the seeds inside.
+    """The planned and the explanatory contrasts of each tested measure: paired bootstrap over clips, seeds inside.
 
-    Holm's correction covers all of them together. `t_p` is the original's t-test over seeds: it knows nothing of
+    Holm's correction covers all of one family together. `t_p` is the original's t-test over seeds: it knows nothing of
     the spread between clips, and is there for comparison only.
     """
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for measure in TESTED:
-        for a, b in CONTRASTS:
-            first, second = scores[measure][a], scores[measure][b]
-            diff, low, high, p = paired_bootstrap(first, second, resamples=resamples)
-            t_p = paired_t(np.nanmean(first, axis=1), np.nanmean(second, axis=1))
-            found[measure, f"{a}-{b}"] = {"diff": diff, "ci_low": low, "ci_high": high, "p": p, "t_p": t_p}
-    for row, adjusted in zip(found.values(), holm([row["p"] for row in found.values()]), strict=True):
-        row["p_holm"] = float(adjusted)
-    return {m: {name: row for (measure, name), row in found.items() if measure == m} for m in TESTED}
+    found: dict[str, dict[str, dict[str, float]]] = {measure: {} for measure in TESTED}
+    for family in (CONTRASTS, EXPLANATORY):
+        rows = {(m, a, b): _contrast(scores[m][a], scores[m][b], resamples) for m in TESTED for a, b in family}
+        for (measure, a, b), adjusted in zip(rows, holm([row["p"] for row in rows.values()]), strict=True):
+            found[measure][f"{a}-{b}"] = rows[measure, a, b] | {"p_holm": float(adjusted)}
+    return found
+
+
+def _contrast(first: np.ndarray, second: np.ndarray, resamples: int) -> dict[str, float]:
+    diff, low, high, p = paired_bootstrap(first, second, resamples=resamples)
+    t_p = paired_t(np.nanmean(first, axis=1), np.nanmean(second, axis=1))
+    return {"diff": diff, "ci_low": low, "ci_high": high, "p": p, "t_p": t_p}
 
 
 def clip_rows(study: Study, answers: Answers) -> list[dict[str, Any]]:
-    """One row an evaluated clip: scores, anchors, and each arm's plan and answers ([seeds][T] class indices)."""
+    """One row an evaluated clip: scores, anchors, and each arm's plan in evaluation and answers ([seeds][T] class
+    indices)."""
     return [
         {
             "clip": study.clips[position].key,
             "split": study.clips[position].split,
             "target": targets([study.clips[position]], study.classes)[0].tolist(),
             "scores": [round(score, 6) for score in study.proposals[position].scores],
+            "motion": [round(float(moved), 3) for moved in study.motion[position]],
             "anchors": study.proposals[position].anchors,
             "max_high": study.proposals[position].max_high,
             "fallback": study.proposals[position].fallback,
             "plans": {arm: _distinct(plan[:, position]) for arm, plan in study.plans.items()},
-            "answers": {arm: best[:, place].tolist() for arm, best in answers.best.items()},
-            "answers_foreground": {arm: best[:, place].tolist() for arm, best in answers.foreground.items()},
+            "answers": {arm: answers.best[arm][:, place].tolist() for arm in study.plans},
+            "answers_foreground": {arm: answers.foreground[arm][:, place].tolist() for arm in study.plans},
         }
         for place, position in enumerate(answers.positions)
     ]
@@ -186,8 +215,17 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
 def _arms_plot(metrics: Mapping[str, Any], scores: Scores, resamples: int) -> list[dict[str, Any]]:
     """Accuracy of each arm with its 95 % interval over clips, beside what it costs."""
     rows = []
-    for arm, score in scores["accuracy"].items():
+    for arm in metrics["arms"]:
+        score = scores["accuracy"][arm]
         mean, low, high, _ = paired_bootstrap(score, np.zeros_like(score), resamples=resamples)
         cost = {name: metrics["arms"][arm][name] for name in ("tokens", "gflops")}
         rows.append({"arm": arm, "accuracy": mean, "low": low, "high": high} | cost)
     return rows
+
+
+def _curve_plot(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Accuracy of each kind of plan, a row a budget."""
+    return [
+        {"tokens": int(total)} | {kind: row["accuracy"]["mean"] for kind, row in kinds.items()}
+        for total, kinds in curve.items()
+    ]

@@ -11,7 +11,8 @@ import torch
 
 from avs.core.clips import Clip, class_names, read_table, targets
 from avs.core.errors import InputError
-from avs.localization.arms import ARMS, Proposal, check_budgets, plans, propose_all
+from avs.localization.arms import ARMS, Proposal, check_budgets, propose_all
+from avs.localization.layout import Material, curve_plans, lay_out
 from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
@@ -29,7 +30,10 @@ class Study:
     features: dict[int, np.ndarray]  # resolution → [N, T, D]
     gflops: dict[int, float]
     proposals: list[Proposal]
-    plans: dict[str, np.ndarray]  # arm → resolutions [S, N, T]
+    motion: np.ndarray  # [N, T]
+    trained: dict[str, np.ndarray]  # arm → resolutions [S, N, T] in training
+    plans: dict[str, np.ndarray]  # the same in evaluation
+    curve: dict[int, dict[str, np.ndarray]]  # tokens a clip → kind of plan → resolutions [N, T]
     tokens_per_clip: int
     failed_clips: int
 
@@ -44,7 +48,7 @@ class Answers:
 
 
 def load_study(
-    cache: Path, eventness: Path, *, k: int, anchors: AnchorParams, budget: BudgetParams, seeds: int
+    cache: Path, eventness: Path, *, k: int, anchors: AnchorParams, budget: BudgetParams, p: P0Params
 ) -> Study:
     """Read the stages' outputs and lay out every arm's plan. Raises InputError where they do not fit together."""
     clips = read_table(cache / "index.tsv", Clip)
@@ -53,25 +57,28 @@ def load_study(
     meta = json.loads((cache / "meta.json").read_text())
     if meta["patch_size"] != budget.patch_size:
         raise InputError(f"budget.patch_size ({budget.patch_size}) must be the encoder's ({meta['patch_size']})")
-    if not budget.max_high_seconds(clips[0].seconds):
-        raise InputError(
-            f"clips of {clips[0].seconds} s are too short for one second at high_res ({budget.high_res}) "
-            "within the uniform budget: choose resolutions that are closer together"
-        )
+    budget.require_a_high_second(clips[0].seconds)
     scores = np.load(eventness / "scores.npy")
     audio_meta = json.loads((eventness / "meta.json").read_text())
     proposals = propose_all(scores, audio_meta["scale"]["std_threshold"], k=k, p=anchors, cap=budget.max_high)
-    by_arm = {name: plans(arm, clips, proposals, budget, k=k, seeds=seeds) for name, arm in ARMS.items()}
+    gflops = {r: meta["gflops"][str(r)] for r in budget.resolutions}
+    motion = np.load(cache / "motion.npy")
+    material = Material(clips, proposals, motion, gflops, budget, k)
+    every = {name: lay_out(name, material, p.seeds) for name in {a.plan for a in ARMS.values()} | {a.evaluated for a in ARMS.values()}}
+    plans = {name: every[arm.evaluated] for name, arm in ARMS.items()}
     return Study(
         clips=clips,
         classes=class_names(clips),
         scores=scores,
         audio_features=np.load(eventness / "features.npy"),
         features={r: np.load(cache / f"res_{r}.npy") for r in budget.resolutions},
-        gflops={r: meta["gflops"][str(r)] for r in budget.resolutions},
+        gflops=gflops,
         proposals=proposals,
-        plans=by_arm,
-        tokens_per_clip=check_budgets(by_arm, budget),
+        motion=motion,
+        trained={name: every[arm.plan] for name, arm in ARMS.items()},
+        plans=plans,
+        curve=curve_plans(material, p.curve),
+        tokens_per_clip=check_budgets(plans, budget),
         failed_clips=audio_meta["failed_clips"],
     )
 
@@ -85,25 +92,36 @@ def answer(study: Study, p: P0Params, device: str) -> Answers:
         if name not in splits:
             raise InputError(f"no clip in split {name!r} (see data/media/clips/failures.tsv, or p0.eval_splits)")
     best, foreground = train_and_predict(_inputs(study, train, p), train, positions, p, device)
-    return Answers(positions, dict(zip(ARMS, best, strict=True)), dict(zip(ARMS, foreground, strict=True)))
+    names = [*ARMS, *(on_curve(total, kind) for total, kinds in study.curve.items() for kind in kinds)]
+    return Answers(positions, dict(zip(names, best, strict=True)), dict(zip(names, foreground, strict=True)))
+
+
+def on_curve(total: int, kind: str) -> str:
+    """The name of a point of the budget curve among the arms."""
+    return f"{kind}@{total}"
 
 
 def _inputs(study: Study, train: np.ndarray, p: P0Params) -> Inputs:
     index = np.zeros(max(study.features) + 1, dtype=np.int64)
     index[list(study.features)] = range(len(study.features))
-    columns = {"none": [0, 0], "score": [1, 0], "features": [0, 1]}
-    masks = [np.repeat(columns[arm.audio], [1, study.audio_features.shape[-1]]) for arm in ARMS.values()]
+    curve = [np.broadcast_to(plan, (p.seeds, *plan.shape)) for kinds in study.curve.values() for plan in kinds.values()]
+    widths = {"score": 1, "features": study.audio_features.shape[-1], "plan": len(study.features)}
+    beside = [arm.beside for arm in ARMS.values()] + ["none"] * len(curve)
+    masks = [np.repeat([name == own for name in widths], list(widths.values())) for own in beside]
     return Inputs(
         features=torch.from_numpy(_feature_tables(study, train, p)),
-        audio_mask=torch.from_numpy(np.stack(masks).astype(np.float32)),
-        plan=torch.from_numpy(index[np.stack(list(study.plans.values()))]),
+        mask=torch.from_numpy(np.stack(masks).astype(np.float32)),
+        plan=torch.from_numpy(index[np.stack([*study.trained.values(), *curve])]),
         targets=torch.from_numpy(targets(study.clips, study.classes)),
         classes=len(study.classes),
+        eval_plan=torch.from_numpy(index[np.stack([*study.plans.values(), *curve])]),
     )
 
 
 def _feature_tables(study: Study, train: np.ndarray, p: P0Params) -> np.ndarray:
-    """float32 [R, N, T, D + 11]: visual features at each resolution, the score and the audio features beside them."""
-    audio = [study.scores[..., None], study.audio_features]
-    tables = np.stack([np.concatenate([v, *audio], axis=-1, dtype=np.float32) for v in study.features.values()])
+    """float32 [R, N, T, D + 11 + R]: visual features at each resolution, and beside them the score, the audio features
+    and which resolution the anchored plan gives to the second."""
+    plan = study.plans["anchored_topk"][0, ..., None] == np.array([*study.features])
+    beside = [study.scores[..., None], study.audio_features, plan]
+    tables = np.stack([np.concatenate([v, *beside], axis=-1, dtype=np.float32) for v in study.features.values()])
     return standardized(tables, train) if p.standardize else tables

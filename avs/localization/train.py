@@ -1,9 +1,11 @@
-"""Train the heads of all arms and all seeds as one batched computation on cached features."""
+"""Train the heads of all arms and all seeds on cached features, those of alike arms once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avs.core.clips import BACKGROUND
-from avs.core.execute import progress, torch_device
+from avs.core.execute import one_thread, progress, running, torch_device
 from avs.core.params import params
 from avs.localization.heads import HeadName, StackedHeads
 
@@ -24,7 +26,8 @@ class P0Params:
     """Head, optimiser (AdamW) and evaluation of the study.
 
     `standardize`: features less their mean, over their deviation, both of the training clips at all resolutions
-    together; false keeps the original's raw features.
+    together; false keeps the original's raw features. `curve`: more budgets at which arms are judged, each a share of
+    the way from all seconds at low resolution (0) to all at high (1).
     """
 
     head: HeadName = "temporal_conv"
@@ -39,6 +42,7 @@ class P0Params:
     weight_decay: float = 0.0
     eval_splits: tuple[SplitName, ...] = ("test",)
     resamples: int = 10000
+    curve: tuple[float, ...] = (0.125, 0.625)
 
     def __post_init__(self) -> None:
         for name in ("hidden", "seeds", "epochs", "batch_size", "resamples"):
@@ -54,49 +58,95 @@ class P0Params:
             raise ValueError(f"dropout ({self.dropout}) must be in [0, 1)")
         if not self.eval_splits or len(set(self.eval_splits)) < len(self.eval_splits):
             raise ValueError(f"eval_splits ({list(self.eval_splits)}) must name one or more splits, each once")
+        if not all(0 < share < 1 for share in self.curve):
+            raise ValueError(f"curve ({list(self.curve)}) must be shares between 0 and 1")
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What the heads see, of N clips with T seconds, for A arms and S seeds.
 
-    `features` float32 [R, N, T, D + E]: D visual ones at each resolution, then E of the audio; `audio_mask` float32
-    [A, E] says which audio columns an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the
-    first axis of `features`; `targets` int64 [N, T] are class indices below `classes`.
+    `features` float32 [R, N, T, D + E]: D visual ones at each resolution, then E beside them; `mask` float32 [A, E] says
+    which of those an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the first axis of
+    `features`, and so does `eval_plan`, which is what is seen in evaluation (by default the same); `targets` int64
+    [N, T] are class indices below `classes`.
     """
 
     features: Tensor
-    audio_mask: Tensor
+    mask: Tensor
     plan: Tensor
     targets: Tensor
     classes: int
+    eval_plan: Tensor | None = None
+
+    def of(self, arms: list[int], *, evaluation: bool = False) -> Inputs:
+        """The inputs of some arms, as in training or as in evaluation."""
+        plan = self.plan if self.eval_plan is None or not evaluation else self.eval_plan
+        return replace(self, mask=self.mask[arms], plan=plan[arms], eval_plan=None)
 
     def to(self, device: torch.device) -> Inputs:
-        features, mask = self.features.to(device), self.audio_mask.to(device)
-        return Inputs(features, mask, self.plan.to(device), self.targets.to(device), self.classes)
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 def train_and_predict(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray, p: P0Params, device: str) -> tuple:
     """Train on the clips at positions `train`, answer for those at `evaluate`.
 
     Returns int64 [A, S, len(evaluate), T] twice: the best class, and the best with background left out.
+    Arms that see the same in training are one model, those that see the same in evaluation too have one answer.
+    A GPU trains all models at once. A CPU trains one arm a core: its weights stay in the core's cache, no core waits
+    for another, and the bits do not depend on how many there are.
     """
     place = torch_device(device)
+    models = [list(model.values()) for model in _alike(inputs, train, evaluate).values()]
     inputs = inputs.to(place)
-    heads = _fit(inputs, torch.from_numpy(train).to(place), p, place)
-    heads.eval()
+    many = place.type == "cuda"
+    solve = partial(_solve, inputs, torch.from_numpy(train).to(place), torch.from_numpy(evaluate).to(place), p)
+    answers: dict[int, np.ndarray] = {}
+    with one_thread(), running(ThreadPoolExecutor(1 if many else torch.get_num_threads())) as pool:
+        jobs = pool.map(solve, [models] if many else [[model] for model in models])
+        for found in progress(jobs, "p0", 1 if many else len(models)):
+            answers |= found
+    best, foreground = np.stack([answers[arm] for arm in range(len(inputs.plan))], axis=1)
+    return best, foreground
+
+
+def _alike(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray) -> dict[bytes, dict[bytes, list[int]]]:
+    """The arms by what they see in training, and those by what they see in evaluation."""
+    models: dict[bytes, dict[bytes, list[int]]] = {}
+    for arm in range(len(inputs.plan)):
+        seen = inputs.of([arm]), inputs.of([arm], evaluation=True)
+        trained, judged = (x.plan[:, :, c].numpy().tobytes() for x, c in zip(seen, (train, evaluate), strict=True))
+        models.setdefault(seen[0].mask.numpy().tobytes() + trained, {}).setdefault(judged, []).append(arm)
+    return models
+
+
+def _solve(
+    inputs: Inputs, train: Tensor, evaluate: Tensor, p: P0Params, models: list[list[list[int]]]
+) -> dict[int, np.ndarray]:
+    """Train some models together; the answers [2, S, len(evaluate), T] of each of their arms."""
+    heads = _fit(inputs.of([model[0][0] for model in models]), train, p).eval()
+    answers: dict[int, np.ndarray] = {}
+    for turn in range(max(map(len, models))):
+        groups = [model[min(turn, len(model) - 1)] for model in models]
+        found = _predict(heads, inputs.of([arms[0] for arms in groups], evaluation=True), evaluate, p)
+        answers |= {arm: found[:, place] for place, arms in enumerate(groups) for arm in arms}
+    return answers
+
+
+def _predict(heads: StackedHeads, inputs: Inputs, evaluate: Tensor, p: P0Params) -> np.ndarray:
+    """[2, A, S, len(evaluate), T]: the best class, and the best with background left out."""
     answers = []
     with torch.inference_mode():
-        for clips in torch.from_numpy(evaluate).to(place).split(p.batch_size):
+        for clips in evaluate.split(p.batch_size):
             logits = heads(_batch(inputs, clips.expand(p.seeds, -1)))
             foreground = logits[..., BACKGROUND + 1 :].argmax(-1) + BACKGROUND + 1
             answers.append(torch.stack([logits.argmax(-1), foreground]))
     shape = (2, *inputs.plan.shape[:2], len(evaluate), inputs.plan.shape[-1])
-    answer, foreground = torch.cat(answers, dim=2).reshape(shape).cpu().numpy()
-    return answer, foreground
+    return torch.cat(answers, dim=2).reshape(shape).cpu().numpy()
 
 
-def _fit(inputs: Inputs, train: Tensor, p: P0Params, device: torch.device | str) -> StackedHeads:
+def _fit(inputs: Inputs, train: Tensor, p: P0Params) -> StackedHeads:
     arms = len(inputs.plan)
     columns = inputs.features.shape[-1]
     heads = StackedHeads(
@@ -107,11 +157,10 @@ def _fit(inputs: Inputs, train: Tensor, p: P0Params, device: torch.device | str)
         head=p.head,
         kernel=p.kernel,
         dropout=p.dropout,
-        fan_in=columns - inputs.audio_mask.shape[-1],  # most arms see no audio
-    ).to(device)
-    torch.manual_seed(0)  # dropout
+        fan_in=columns - inputs.mask.shape[-1],  # most arms see nothing else
+    ).to(train.device)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=p.lr, weight_decay=p.weight_decay, fused=True)
-    for clips in progress(list(_order(train, p)), "p0"):
+    for clips in _order(train, p):
         x = _batch(inputs, clips)
         target = inputs.targets[clips].expand(arms, -1, -1, -1)
         total = functional.cross_entropy(heads(x).flatten(0, 2), target.flatten(), reduction="sum")
@@ -130,11 +179,11 @@ def _order(train: Tensor, p: P0Params) -> Iterator[Tensor]:
 
 
 def _batch(inputs: Inputs, clips: Tensor) -> Tensor:
-    """What each arm and seed sees of the clips [S, B]: visual features, then audio, [A * S, B, T, D + E]."""
+    """What each arm and seed sees of the clips [S, B]: visual features, then those beside, [A * S, B, T, D + E]."""
     seeds = inputs.plan.shape[1]
     _, total, seconds, columns = inputs.features.shape
     plan = inputs.plan[:, torch.arange(seeds, device=clips.device)[:, None], clips]
     rows = (plan * total + clips[..., None]) * seconds + torch.arange(seconds, device=clips.device)
     seen = inputs.features.view(-1, columns).index_select(0, rows.flatten()).view(*rows.shape, columns)
-    seen[..., -inputs.audio_mask.shape[-1] :] *= inputs.audio_mask[:, None, None, None]
+    seen[..., -inputs.mask.shape[-1] :] *= inputs.mask[:, None, None, None]
     return seen.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Plans: a resolution for each second of a clip, at exactly the token cost of the uniform plan."""
+"""Plans: a resolution for each second of a clip, at exactly the token cost of the uniform plan, or near it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,32 @@ import numpy as np
 
 from avs.core.errors import InputError
 from avs.sampling.anchors import finite_scores, require_non_negative
-from avs.sampling.tokens import BaseAlloc, budget_ratio, tokens
+from avs.sampling.allocate import allocate, spread
+from avs.sampling.tokens import BaseAlloc, BudgetParams, budget_ratio, tokens
+
+
+def plan_anchors(
+    budget: BudgetParams,
+    num_seconds: int,
+    anchors: Sequence[int],
+    *,
+    max_high: int | None = None,
+    scores: Sequence[float] | np.ndarray | None = None,
+) -> list[int]:
+    """Resolution in pixels of each of T = `num_seconds`, as `budget` says; `max_high` stands in for its own."""
+    if budget.allocator == "optimal":
+        return optimal_plan(budget, num_seconds, anchors, max_high=max_high, scores=scores)
+    return plan_resolutions(
+        num_seconds,
+        anchors,
+        low_res=budget.low_res,
+        base_res=budget.base_res,
+        high_res=budget.high_res,
+        patch_size=budget.patch_size,
+        base_alloc=budget.base_alloc,
+        max_high=max_high,
+        scores=scores,
+    )
 
 
 def plan_resolutions(
@@ -37,7 +62,7 @@ def plan_resolutions(
     if base_alloc not in get_args(BaseAlloc):
         raise InputError(f"base_alloc ({base_alloc!r}) must be one of {', '.join(get_args(BaseAlloc))}")
     require_non_negative(num_seconds=num_seconds, max_high=0 if max_high is None else max_high)
-    inside = list(dict.fromkeys(int(anchor) for anchor in anchors if 0 <= anchor < num_seconds))
+    inside = _inside(anchors, num_seconds)
     affordable = num_seconds // ratio
     high = inside[: affordable if max_high is None else min(affordable, max_high)]
     if not high:
@@ -50,6 +75,86 @@ def plan_resolutions(
     resolutions = [plan[second] for second in range(num_seconds)]
     assert sum(tokens(res, patch_size) for res in resolutions) == num_seconds * tokens(base_res, patch_size)
     return resolutions
+
+
+def optimal_plan(
+    budget: BudgetParams,
+    num_seconds: int,
+    anchors: Sequence[int],
+    *,
+    max_high: int | None = None,
+    scores: Sequence[float] | np.ndarray | None = None,
+) -> list[int]:
+    """The plan of the most worth that spends the uniform budget, less `slack` tokens at most.
+
+    A token is worth T in the first second of `ranking`, T - 1 in the next, and so on; the first `max_high` anchors
+    alone may be at high resolution, and no anchor gives the uniform plan. Where resolutions share the budget exactly
+    this is `plan_resolutions`.
+    """
+    inside = _inside(anchors, num_seconds)
+    high = inside[: budget.max_high_seconds(num_seconds)][:max_high]
+    if not high:
+        return [budget.base_res] * num_seconds
+    order = ranking(num_seconds, inside, budget.base_alloc, scores, first=len(high))
+    worth = _worth(order, budget).astype(float)
+    worth[order[len(high) :], 2] = -np.inf
+    return _levels(worth, budget, budget.clip_tokens(num_seconds))
+
+
+def ranked_plan(budget: BudgetParams, order: Sequence[int], total: int) -> list[int]:
+    """The plan of `total` tokens, or up to `slack` less, that spends the most on the seconds that come first in
+    `order`: a token is worth T in the first, T - 1 in the next, and so on."""
+    return _levels(_worth(order, budget), budget, total)
+
+
+def wanted_plan(budget: BudgetParams, wanted: np.ndarray, total: int) -> list[int]:
+    """The plan of `total` tokens, or up to `slack` less, that spends the most on the seconds `wanted`, bool [T]; of
+    those that spend equally much there the most even."""
+    costs = np.array([*budget.costs.values()])
+    weight = 1 + len(wanted) * int(costs.max()) ** 2  # one token there outweighs any unevenness
+    return _levels(np.outer(wanted, costs) * weight - costs**2, budget, total)
+
+
+def even_plan(budget: BudgetParams, num_seconds: int, total: int) -> list[int]:
+    """The most even plan of `total` tokens, or up to `slack` less, each resolution spread over the clip."""
+    plan = wanted_plan(budget, np.zeros(num_seconds, bool), total)
+    return spread({resolution: plan.count(resolution) for resolution in reversed(budget.resolutions)})
+
+
+def ranking(
+    num_seconds: int,
+    anchors: Sequence[int],
+    base_alloc: BaseAlloc,
+    scores: Sequence[float] | np.ndarray | None = None,
+    *,
+    first: int | None = None,
+) -> list[int]:
+    """All seconds: the `first` anchors (by default all) as given, then the others by `base_alloc`, as it chooses who
+    gets base_res in `plan_resolutions`; without anchors in order of time."""
+    inside = _inside(anchors, num_seconds)
+    ahead = inside[:first]
+    others = [second for second in range(num_seconds) if second not in ahead]
+    if not inside:
+        return others
+    values = _alloc_scores(scores, num_seconds) if base_alloc == "score" else []
+    counts = range(1, len(others) + 1) if base_alloc == "mixed" else [len(others)]  # a near and a far one by turns
+    chosen = [second for n in counts for second in _base_seconds(others, n, inside, base_alloc, values)]
+    return list(dict.fromkeys(ahead + chosen))
+
+
+def _inside(anchors: Sequence[int], num_seconds: int) -> list[int]:
+    return list(dict.fromkeys(int(anchor) for anchor in anchors if 0 <= anchor < num_seconds))
+
+
+def _worth(order: Sequence[int], budget: BudgetParams) -> np.ndarray:
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[list(order)] = range(len(order), 0, -1)
+    return np.outer(rank, [*budget.costs.values()])
+
+
+def _levels(worth: np.ndarray, budget: BudgetParams, total: int) -> list[int]:
+    levels = allocate(worth, [*budget.costs.values()], total, slack=budget.slack)
+    return [budget.resolutions[level] for level in levels]
 
 
 def _base_seconds(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from itertools import product
 from typing import Literal
 
+import numpy as np
+
 from avs.core.errors import InputError
 from avs.core.params import params
+from avs.sampling.allocate import allocate, reachable
 
 BaseAlloc = Literal["distance", "score", "farthest", "mixed"]
+Allocator = Literal["triad", "optimal"]
 
 _SEARCH_STEPS = 8
 
@@ -43,7 +47,7 @@ def budget_ratio(low_res: int, base_res: int, high_res: int, patch_size: int = 1
         raise InputError(
             f"low_res/base_res/high_res ({_slashed(resolutions)}) cannot spend exactly the uniform budget: "
             f"they must ascend, be positive multiples of patch_size ({patch_size}), and "
-            f"tokens(high)-tokens(low) a multiple of tokens(base)-tokens(low); nearest that can: "
+            f"tokens(high)-tokens(low) a multiple of tokens(base)-tokens(low), or allocator be optimal; nearest that can: "
             f"{', '.join(map(_slashed, _nearest_exact(resolutions, patch_size))) or 'none close by'}"
         )
     return ratio
@@ -51,7 +55,11 @@ def budget_ratio(low_res: int, base_res: int, high_res: int, patch_size: int = 1
 
 @params
 class BudgetParams:
-    """Resolutions of a plan in pixels; the fields are the keywords of `plans.plan_resolutions`."""
+    """Resolutions of a plan in pixels, and who lays it out: see `plans.plan_resolutions` and `plans.optimal_plan`.
+
+    `triad` is the published plan and needs resolutions that share the budget exactly; `optimal` takes any that ascend,
+    and may leave up to `slack` tokens of a clip's budget unspent.
+    """
 
     low_res: int = 160
     base_res: int = 224
@@ -59,24 +67,52 @@ class BudgetParams:
     patch_size: int = 16
     base_alloc: BaseAlloc = "distance"
     max_high: int | None = None
+    allocator: Allocator = "triad"
+    slack: int = 0
 
     def __post_init__(self) -> None:
-        budget_ratio(self.low_res, self.base_res, self.high_res, self.patch_size)
+        if self.allocator == "triad":
+            budget_ratio(*self.resolutions, self.patch_size)
+        elif not self.low_res < self.base_res < self.high_res:
+            raise InputError(f"low_res/base_res/high_res ({_slashed(self.resolutions)}) must ascend")
+        _ = self.costs
         if self.max_high is not None and self.max_high < 0:
             raise InputError(f"max_high ({self.max_high}) must be >= 0, or null for no cap")
+        if self.slack < 0 or (self.slack and self.allocator == "triad"):
+            raise InputError(f"slack ({self.slack}) must be >= 0, and 0 unless allocator is optimal")
 
     @property
     def resolutions(self) -> tuple[int, int, int]:
         """Low, base, high."""
         return self.low_res, self.base_res, self.high_res
 
-    def max_high_seconds(self, num_seconds: int) -> int:
-        """How many seconds of a clip can be at high resolution, whatever the number of anchors."""
-        return num_seconds // budget_ratio(*self.resolutions, self.patch_size)
+    @property
+    def costs(self) -> dict[int, int]:
+        """Tokens of a second at each resolution, in ascending order."""
+        return {resolution: tokens(resolution, self.patch_size) for resolution in self.resolutions}
 
     def clip_tokens(self, num_seconds: int) -> int:
-        """Tokens that every budget-matched plan of a clip of `num_seconds` spends."""
+        """Tokens that every budget-matched plan of a clip of `num_seconds` spends, up to the slack."""
         return num_seconds * tokens(self.base_res, self.patch_size)
+
+    def max_high_seconds(self, num_seconds: int) -> int:
+        """How many seconds of a clip can be at high resolution, whatever the number of anchors."""
+        if self.allocator == "triad":
+            return num_seconds // budget_ratio(*self.resolutions, self.patch_size)
+        highs = np.tile([0, 0, 1], (num_seconds, 1))
+        return allocate(highs, [*self.costs.values()], self.clip_tokens(num_seconds), slack=self.slack).count(2)
+
+    def require_a_high_second(self, num_seconds: int) -> None:
+        """Raise InputError, with what would help, where no plan of the budget has a second at high resolution."""
+        if self.max_high_seconds(num_seconds):
+            return
+        reason = f"clips of {num_seconds} s cannot have a second at high_res ({self.high_res}) within the uniform budget"
+        if self.allocator == "triad":
+            raise InputError(f"{reason}: choose resolutions that are closer together")
+        budget, (*_, high) = self.clip_tokens(num_seconds), self.costs.values()
+        fitting = [t for t in reachable([[*self.costs.values()]] * (num_seconds - 1)) if t + high <= budget]
+        way_out = f"set slack to {budget - high - fitting[-1]}" if fitting else "choose resolutions closer together"
+        raise InputError(f"{reason} (slack {self.slack}): {way_out}")
 
 
 def _whole_ratio(low: int, base: int, high: int) -> int | None:

@@ -1,4 +1,5 @@
-"""Media shards → frozen features of every clip at every resolution that a plan can use, through the item store."""
+"""Media shards → frozen features of every clip at every resolution that a plan can use, and how much moves in it,
+through the item store."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from avs.core.store import ItemStore, item_key, write_array, write_json
 from avs.core.weights import check_pinned
 from avs.preprocess import MediaShards
 from avs.vision.encoder import Encoder, check_name, load_encoder
+from avs.vision.motion import VERSION, frame_motion
 
 
 @params
@@ -38,11 +40,11 @@ class CacheParams:
 def cache_features(
     media: Path, out: Path, resolutions: Sequence[int], p: CacheParams, execution: ExecutionParams
 ) -> dict[str, int]:
-    """Write `res_<R>.npy` float32 [N, T, D] for each resolution, `index.tsv` and `meta.json`.
+    """Write `res_<R>.npy` float32 [N, T, D] for each resolution, `motion.npy` [N, T], `index.tsv` and `meta.json`.
 
     Features are found again only where media, encoder, weights, dtype and preprocessing are the same. They do not
     depend on how many devices share the work, as long as those are equal. Raises InputError, before any work, for a
-    device that is not there. Counts clips and the (clip, resolution) items that were computed.
+    device that is not there. Counts clips and the (clip, resolution) features that were computed.
     """
     shards = MediaShards(media)
     execution.check_devices()
@@ -64,10 +66,22 @@ def cache_features(
         features, made = store.pack(keys, compute)
         write_array(out / f"res_{resolution}.npy", features)
         computed += made
+    write_array(out / "motion.npy", _motion(shards, execution.num_workers()))
     write_table(out / "index.tsv", shards.table(), Clip)
     gflops = {str(resolution): encoder.gflops(resolution) for resolution in resolutions}
     write_json(out / "meta.json", provenance | {"patch_size": encoder.patch_size, "gflops": gflops})
     return {"clips": len(shards.clips), "computed": computed}
+
+
+def _motion(shards: MediaShards, workers: int) -> np.ndarray:
+    """[N, T], see `frame_motion`."""
+
+    def moved(place: int) -> tuple[int, np.ndarray]:
+        return place, frame_motion(shards.frames(shards.clips[place]))
+
+    keys = [item_key(motion=VERSION, media=clip.media) for clip in shards.clips]
+    with running(ThreadPoolExecutor(workers)) as pool:
+        return ItemStore("motion").pack(keys, partial(pool.map, moved))[0]
 
 
 def _encode(
