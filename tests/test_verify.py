@@ -45,7 +45,9 @@ def committed(tmp_path: Path) -> Path:
 
 
 def test_the_texts_say_what_was_measured(committed: Path) -> None:
-    assert not verify(ROOT).problems or not verify(committed).problems
+    problems = verify(ROOT).problems
+    assert not [problem for problem in problems if problem.startswith(("results/", "docs/results/"))]
+    assert not problems or not verify(committed).problems
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/eventness.md", "docs/containers.md", "docs/ave.md"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,9 +29,11 @@ _NAME_IT = "name it: NUMBER<!--NAME:KEY-->, or say why it needs none: <!-- given
 
 @dataclass
 class Report:
-    """`pages`: a line on each text; `files`: what is known of each source; `problems`: one line each."""
+    """`pages`: a line on each text; `given`: why, and how many, figures of it have no source; `files`: what is known of
+    each source; `problems`: one line each."""
 
     pages: dict[str, str] = field(default_factory=dict)
+    given: dict[str, Counter[str]] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -101,7 +104,8 @@ def verify(root: Path = Path(), *, write: bool = False) -> Report:
             _mend(path, found)
         name = str(path.relative_to(root))
         page = read_marks(path.read_text(encoding="utf-8"))
-        report.pages[name] = _summary(page)
+        report.given[name] = Counter(figure.given for figure in page.figures if figure.given and not figure.source)
+        report.pages[name] = _summary(page, report.given[name].total())
         report.problems += [f"{name}:{line}: {message}" for line, message in _disagreements(page, path, found)]
     for source in sources(root, lock):
         report.files[source], problems = _source(root, source, lock, found)
@@ -114,7 +118,10 @@ def print_report(report: Report, *, brief: bool = False) -> None:
         print(source)
         for title, text in facts.items():
             print(textwrap.fill(text, 118, initial_indent=f"  {title:<13} ", subsequent_indent=" " * 16))
-    print(*(f"{name}: {line}" for name, line in report.pages.items()), sep="\n")
+    for name, line in report.pages.items():
+        print(f"{name}: {line}")
+        for why, count in {} if brief else report.given[name].items():
+            print(textwrap.fill(f"{count:>4}: {why}", 118, subsequent_indent=" " * 6))
     print(*report.problems, sep="\n", end="\n" if report.problems else "")
 
 
@@ -122,9 +129,8 @@ def _pages(root: Path) -> list[Path]:
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
-def _summary(page: Page) -> str:
+def _summary(page: Page, given: int) -> str:
     sourced = sum(bool(figure.source) for figure in page.figures)
-    given = sum(not figure.source and bool(figure.given) for figure in page.figures)
     return f"{sourced} figures and {len(page.renders)} blocks from a source, {given} figures given, with the reason"
 
 
