@@ -135,9 +135,10 @@ def holm(pvalues: Mapping[str, float] | Sequence[float] | np.ndarray) -> dict[st
     p = np.asarray(pvalues, dtype=float)
     if not ((p >= 0) & (p <= 1)).all():
         raise InputError(f"p values ({p.tolist()}) must lie in [0, 1]")
-    from statsmodels.stats.multitest import multipletests  # slow to import
-
-    return multipletests(p, method="holm")[1] if len(p) else p
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
 
 
 def _paired(a: Scores, b: Scores) -> np.ndarray:

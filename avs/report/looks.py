@@ -56,9 +56,9 @@ class _Run:
 def count_looks(folder: Path = Path(), limit: float = LIMIT) -> Looks:
     """Count over all branches of the clone in `folder`; no question to Git or DVC takes more than `limit` seconds."""
     try:
-        now = _read_run((folder / "dvc.lock").read_text(), "")
+        now = _read_run(_lock(folder), "")
         committed = _of_data_set(now, folder, _commits(folder, limit), limit)
-    except (OSError, ValueError, _Unknown) as error:
+    except (ValueError, _Unknown) as error:
         return Looks(None, None, None, f"Looks at the test split: unknown ({error}).")
     try:
         tried: list[_Run] | None = _of_data_set(now, folder, _experiments(folder, limit), limit)
@@ -71,6 +71,13 @@ def count_looks(folder: Path = Path(), limit: float = LIMIT) -> Looks:
     experiments = None if tried is None else len(tried)
     text = _text(now.dataset, len(committed), experiments, why, settings, baseline, _shallow(folder, limit))
     return Looks(len(committed), experiments, settings, text, baseline)
+
+
+def _lock(folder: Path) -> str:
+    try:
+        return (folder / "dvc.lock").read_text()
+    except OSError as error:
+        raise _Unknown("dvc.lock is not there; run: dvc repro") from error
 
 
 def _settings(runs: Sequence[_Run]) -> int:
