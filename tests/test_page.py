@@ -37,6 +37,10 @@ def cells(page: Path, caption: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in text}
 
 
+def in_points(share: float) -> str:
+    return re.sub("^[+-](?=0.0$)", "", f"{100 * share:+.1f}").replace("-", "−")
+
+
 def test_the_numbers_are_those_of_the_metrics(page: Path, results: Results) -> None:
     arms = cells(page, "Arms over 12 clips and 2 seeds")
     for name, arm in results.metrics["arms"].items():
@@ -48,7 +52,7 @@ def test_the_numbers_are_those_of_the_metrics(page: Path, results: Results) -> N
     for measure, column in (("accuracy", 0), ("class_event", 2)):
         for name, contrast in results.metrics["contrasts"][measure].items():
             row = contrasts[name.replace("-", " − ")]
-            low, diff, high = (f"{100 * contrast[key]:+.1f}".replace("-", "−") for key in ("ci_low", "diff", "ci_high"))
+            low, diff, high = (in_points(contrast[key]) for key in ("ci_low", "diff", "ci_high"))
             assert row[column] == f"{diff} [{low}, {high}]"
             assert float(row[column + 1].rstrip(" *")) == pytest.approx(contrast["p_holm"], abs=0.0005)
 

@@ -24,9 +24,11 @@ def test_else_the_extremes_and_an_even_spread() -> None:
     assert "is not the mean of the study" in rule
 
 
-def test_clips_that_gain_and_lose_alike_are_counted_once() -> None:
-    chosen, _ = choose_clips(ROWS, [0.0] * 30, 10)
-    assert len(chosen) == len(set(chosen)) == 10
+def test_clips_that_neither_gain_nor_lose_are_no_extremes() -> None:
+    chosen, rule = choose_clips(ROWS, [0.5, -0.5] + [0.0] * 28, 9)
+    assert chosen[:2] == [0, 1]
+    assert "the 1 with the largest gain" in rule
+    assert "the 1 with the largest loss, and 7 spread evenly" in rule
 
 
 @pytest.mark.parametrize("limit", range(31))

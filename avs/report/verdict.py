@@ -83,7 +83,8 @@ def sign(row: Tree) -> int:
 
 
 def points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return text if text not in ("+0.0", "−0.0") else "0.0"
 
 
 def p_value(p: float) -> str:

@@ -15,7 +15,7 @@
   const short = (text, most = 60) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   const name = (text, most) => el("bdi", text.length > (most || 60) ? { title: short(text, 1000) } : {}, short(text, most));
   const breakable = (text) => text.split(/(?<=_)/).flatMap((part, place) => (place ? [el("wbr"), part] : [part]));
-  const points = (share) => (100 * share).toFixed(1).replace(/^(?!-)/, "+").replace("-", "−");
+  const points = (share) => (100 * share).toFixed(1).replace(/^(?!-)/, "+").replace("-", "−").replace(/^[+−]0\.0$/, "0.0");
 
   // Theme
   const dark = () => {
