@@ -170,6 +170,6 @@ def test_mistakes_are_told_before_any_work(clone: Clone) -> None:
 def test_plots_are_drawn(clone: Clone) -> None:
     clone.run("dvc", "plots", "show", "-o", "plots_page")
     page = (clone.folder / "plots_page/index.html").read_text()
-    for title in ("Accuracy by arm", "Recall against tolerance", "Accuracy against tokens"):
+    for title in ("Accuracy by arm", "Recall against tolerance", "Accuracy against tokens", "Accuracy by budget"):
         assert title in page
     shutil.rmtree(clone.folder / "plots_page")

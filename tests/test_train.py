@@ -13,7 +13,7 @@ def inputs() -> Inputs:
     g = torch.Generator().manual_seed(0)
     return Inputs(
         features=torch.randn(3, CLIPS, SECONDS, DIM + 2, generator=g),
-        audio_mask=torch.tensor([[0.0, 0], [1, 0], [0, 1]]),
+        mask=torch.tensor([[0.0, 0], [1, 0], [0, 1]]),
         plan=torch.randint(3, (ARMS, SEEDS, CLIPS, SECONDS), generator=g),
         targets=torch.randint(CLASSES, (CLIPS, SECONDS), generator=g),
         classes=CLASSES,
@@ -31,7 +31,7 @@ def test_a_batch_holds_the_planned_features_and_the_allowed_audio() -> None:
                 for t in range(SECONDS):
                     got = batch[arm, seed, place, t]
                     row = data.features[data.plan[arm, seed, clip, t], clip, t]
-                    assert torch.equal(got, torch.cat([row[:DIM], row[DIM:] * data.audio_mask[arm]]))
+                    assert torch.equal(got, torch.cat([row[:DIM], row[DIM:] * data.mask[arm]]))
 
 
 @pytest.mark.parametrize("head", ["mlp", "temporal_conv"])
@@ -39,9 +39,9 @@ def test_training_all_at_once_equals_training_one_by_one(head: str) -> None:
     """Every arm and seed, trained by itself with plain modules and AdamW, ends at the same weights."""
     data, p = inputs(), P0Params(head=head, hidden=6, seeds=SEEDS, epochs=3, batch_size=5)  # type: ignore[arg-type]
     train = torch.arange(9)
-    together = _fit(data, train, p, "cpu")
+    together = _fit(data, train, p)
     for arm in range(ARMS):
-        visible = [True] * DIM + [bool(v) for v in data.audio_mask[arm]]
+        visible = [True] * DIM + [bool(v) for v in data.mask[arm]]
         for seed in range(SEEDS):
             start = StackedHeads(range(SEEDS), DIM + 2, 6, CLASSES, head=head, kernel=3, dropout=0, fan_in=DIM)  # type: ignore[arg-type]
             width = start.kernel
@@ -75,7 +75,7 @@ def test_a_separable_problem_is_learnt_and_foreground_is_never_background() -> N
     targets = torch.arange(CLIPS * SECONDS).view(CLIPS, SECONDS) % CLASSES
     features = nn.functional.one_hot(targets, DIM + 2).float().expand(3, -1, -1, -1).contiguous()
     data = inputs()
-    data = Inputs(features, data.audio_mask * 0, data.plan, targets, CLASSES)
+    data = Inputs(features, data.mask * 0, data.plan, targets, CLASSES)
     p = P0Params(head="mlp", hidden=16, seeds=SEEDS, epochs=60, batch_size=4, lr=0.01)
     best, foreground = train_and_predict(data, np.arange(8), np.arange(8, CLIPS), p, "cpu")
     assert best.shape == (ARMS, SEEDS, 4, SECONDS)
