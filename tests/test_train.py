@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from avs.localization import train as module
 from avs.localization.heads import StackedHeads
-from avs.localization.train import Inputs, P0Params, _batch, _fit, _order, train_and_predict
+from avs.localization.train import Inputs, P0Params, _batch, _fit, _order, _solve, train_and_predict
 
 ARMS, SEEDS, CLIPS, SECONDS, DIM, CLASSES = 3, 2, 12, 4, 5, 3
 
@@ -62,6 +63,39 @@ def test_training_all_at_once_equals_training_one_by_one(head: str) -> None:
             torch.testing.assert_close(together.weight2[arm * SEEDS + seed].T, linear.weight, rtol=1e-4, atol=1e-5)
 
 
+def test_arms_that_see_the_same_are_trained_once_and_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arm 1 trains as arm 0 and is judged as arm 2, arm 3 is arm 0."""
+    data = inputs()
+    plan = data.plan[[0, 0, 2, 0]]
+    eval_plan = data.plan[[0, 2, 2, 0]]
+    mask = torch.tensor([[1.0, 0]]).expand(4, -1)
+    plan[:, :, 9:] = 0  # what is not seen in training does not count
+    data = Inputs(data.features, mask, plan, data.targets, CLASSES, eval_plan)
+    p, where = P0Params(hidden=6, seeds=SEEDS, epochs=2, batch_size=5), (np.arange(9), np.arange(9, CLIPS))
+    trained = []
+    monkeypatch.setattr(module, "_fit", lambda inputs, *rest: trained.append(len(inputs.plan)) or _fit(inputs, *rest))
+    together = np.stack(train_and_predict(data, *where, p, "cpu"))
+    assert trained == [1, 1]
+    for arm in range(4):
+        alone = Inputs(data.features, mask[:1], plan[[arm]], data.targets, CLASSES, eval_plan[[arm]])
+        np.testing.assert_array_equal(together[:, arm], np.stack(train_and_predict(alone, *where, p, "cpu"))[:, 0])
+    np.testing.assert_array_equal(together[:, 0], together[:, 3])
+    assert (together[:, 0] != together[:, 1]).any()
+
+
+def test_models_trained_together_answer_as_those_trained_apart() -> None:
+    """A GPU trains all models at once: here that is done on the CPU, with dropout too."""
+    data = inputs()
+    data = Inputs(data.features, data.mask, data.plan, data.targets, CLASSES, data.plan[[0, 2, 1]])
+    where = torch.arange(9), torch.arange(9, CLIPS)
+    for dropout, models in ((0.0, [[[0]], [[1]], [[2]]]), (0.5, [[[2]]])):
+        p = P0Params(hidden=6, seeds=SEEDS, epochs=2, batch_size=5, dropout=dropout)
+        together = _solve(data, *where, p, models)
+        apart = train_and_predict(data, np.arange(9), np.arange(9, CLIPS), p, "cpu")
+        for arm, answers in together.items():
+            np.testing.assert_array_equal(answers, np.stack([both[arm] for both in apart]))
+
+
 def test_every_seed_sees_every_clip_once_an_epoch() -> None:
     p = P0Params(seeds=3, epochs=2, batch_size=4)
     steps = list(_order(torch.arange(10), p))
@@ -92,6 +126,7 @@ def test_a_separable_problem_is_learnt_and_foreground_is_never_background() -> N
         ({"dropout": 1.0}, "dropout"),
         ({"lr": -1.0}, "lr"),
         ({"eval_splits": ()}, "eval"),
+        ({"curve": (0.5, 1.0)}, "curve"),
     ],
 )
 def test_wrong_parameters_are_refused(change: dict, message: str) -> None:
