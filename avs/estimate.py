@@ -33,7 +33,7 @@ from avs.core.store import ItemStore, own_root, sha256_file
 from avs.datasets import open_dataset
 from avs.datasets.annotations import Annotation
 from avs.localization.arms import ARMS, propose_all
-from avs.localization.p0 import CONTRASTS, TESTED
+from avs.localization.p0 import CONTRASTS, DIAGNOSED, EXPLANATORY, TESTED
 from avs.localization.train import Inputs, P0Params, train_and_predict
 from avs.preprocess import media_key
 from avs.report.costs import StageCost
@@ -208,27 +208,30 @@ def _p0(config: Config, work: Workload, dim: int) -> StageCost:
     judged = sum(splits[name] for name in p.eval_splits)
     columns = dim + 1 + NUM_FEATURES
     before = new_peak()
-    step = _step_seconds(p, work, columns, config.execution.device_names()[0])
+    models = len(ARMS) + 3 * len(p.curve)
+    step = models * _step_seconds(p, work, columns, config.execution.device_names()[0])
     memory = peak() - before
     # judging a batch is a forward pass, about a third of a step
     seconds = step * (p.epochs * -(-splits["train"] // p.batch_size) + judged / p.batch_size / 3)
     table = len(config.budget.resolutions) * len(work.rows) * work.seconds * columns
     seconds += _standardize_seconds(p, columns) * table
     seconds += sum(_bootstrap_seconds(p, splits[name]) for name in p.eval_splits)
-    seconds += _propose_seconds(config, work) * len(work.rows) * (len(ARMS) + p.seeds)
+    seconds += _propose_seconds(config, work) * len(work.rows) * (models + 3 * p.seeds)
     disk = judged * len(ARMS) * p.seeds * 2 * (3 * work.seconds + 10)
-    note = f"{1000 * step:.0f} ms a training step of {len(ARMS)} arms and {p.seeds} seeds"
+    note = f"{1000 * step:.0f} ms a training step of {models} arms and {p.seeds} seeds"
     return StageCost("p0", seconds, disk, memory + _STUDY_BYTES * table, note)
 
 
 def _step_seconds(p: P0Params, work: Workload, columns: int, device: str) -> float:
+    """Seconds of a step of one arm, from as many as are trained at the same time on a CPU."""
     classes = 1 + len({row.label for row in work.rows})
+    arms = torch.get_num_threads()
     clips, seconds = _STEPS * p.batch_size, work.seconds
     rng = np.random.default_rng(0)
     inputs = Inputs(
         features=torch.from_numpy(rng.normal(size=(3, clips, seconds, columns)).astype(np.float32)),
-        audio_mask=torch.ones(len(ARMS), 1 + NUM_FEATURES),
-        plan=torch.from_numpy(rng.integers(0, 3, (len(ARMS), p.seeds, clips, seconds))),
+        mask=torch.ones(arms, 1 + NUM_FEATURES),
+        plan=torch.from_numpy(rng.integers(0, 3, (arms, p.seeds, clips, seconds))),
         targets=torch.from_numpy(rng.integers(0, classes, (clips, seconds))),
         classes=classes,
     )
@@ -238,14 +241,15 @@ def _step_seconds(p: P0Params, work: Workload, columns: int, device: str) -> flo
         train_and_predict(inputs, places, places[:1], replace(p, epochs=epochs), device)
 
     train(1)
-    return max(best(lambda: train(3)) - best(lambda: train(1)), 1e-6) / (2 * _STEPS)
+    return max(best(lambda: train(3)) - best(lambda: train(1)), 1e-6) / (2 * _STEPS * arms)
 
 
 def _bootstrap_seconds(p: P0Params, clips: int) -> float:
-    """All contrasts, and the interval of each arm in the plot."""
+    """All contrasts, the interval of each arm in the plot, and those of some ten groups in each diagnosis."""
     scores = np.random.default_rng(0).random((2, p.seeds, max(clips, 2)))
     once = best(lambda: paired_bootstrap(*scores, resamples=p.resamples))
-    return once * (len(CONTRASTS) * len(TESTED) + len(ARMS))
+    contrasts = len(CONTRASTS) + len(EXPLANATORY) + 10 * len(DIAGNOSED)
+    return once * (contrasts * len(TESTED) + len(ARMS))
 
 
 def _standardize_seconds(p: P0Params, columns: int) -> float:

@@ -71,7 +71,7 @@ def test_what_cannot_be_met_names_what_can() -> None:
     with pytest.raises(InputError, match="nearest totals that can: 1000"):
         allocate(np.zeros((10, 3)), COSTS, 999)
     only_low = np.array([[0, -np.inf]] * 3)
-    with pytest.raises(InputError, match="nearest totals that can: 3$"):
+    with pytest.raises(InputError, match=r"nearest totals that can: 3$"):
         allocate(only_low, (1, 2), 4)
 
 

@@ -3,7 +3,8 @@ import pytest
 
 from avs.core.clips import Clip
 from avs.core.errors import InputError
-from avs.localization.arms import ARMS, check_budgets, mean_cost, plans, propose
+from avs.localization.arms import ARMS, check_budgets, mean_cost, propose
+from avs.localization.layout import Material, lay_out
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
 
@@ -15,12 +16,18 @@ def clip(number: int, start: float = 2, end: float = 5) -> Clip:
     return Clip(f"{number}-x", "test", "Dog", start, end, 10, "x.mp4", "0")
 
 
-def table(
-    name: str, *, seeds: int = 2, k: int = 2, scores: np.ndarray = PEAKED, budget: BudgetParams = BUDGET
-) -> np.ndarray:
-    clips = [clip(n) for n in range(20)]
+def material(
+    *, k: int = 2, scores: np.ndarray = PEAKED, budget: BudgetParams = BUDGET, clips: list[Clip] | None = None
+) -> Material:
+    clips = clips or [clip(n) for n in range(20)]
     proposals = [propose(scores, k=k, std_threshold=1.0, p=AnchorParams()) for _ in clips]
-    return plans(ARMS[name], clips, proposals, budget, k=k, seeds=seeds)
+    gflops = {160: 1.0, 224: 2.0, 352: 6.0}
+    motion = np.tile(np.arange(10.0), (len(clips), 1))
+    return Material(clips, proposals, motion, gflops, budget, k)
+
+
+def table(name: str, *, seeds: int = 2, **change) -> np.ndarray:
+    return lay_out(ARMS[name].evaluated, material(**change), seeds)
 
 
 def high(plan: np.ndarray) -> list[int]:

@@ -9,7 +9,7 @@ from avs.core.errors import InputError
 from avs.core.store import write_array, write_json, write_metrics
 from avs.localization.anchor_eval import evaluate_anchors, recall_curves
 from avs.localization.arms import ARMS
-from avs.localization.p0 import CONTRASTS, contrasts, run_study
+from avs.localization.p0 import CONTRASTS, EXPLANATORY, contrasts, run_study
 from avs.localization.rederive import anchors_again, p0_again
 from avs.localization.train import P0Params
 from avs.sampling.anchors import AnchorParams
@@ -40,6 +40,7 @@ def stages(tmp_path: Path) -> Path:
         write_table(folder / "index.tsv", clips, Clip)
     for resolution, table in features.items():
         write_array(tmp_path / f"cache/res_{resolution}.npy", np.array(table, dtype=np.float32))
+    write_array(tmp_path / "cache/motion.npy", rng.random((CLIPS, SECONDS), np.float32))
     write_json(tmp_path / "cache/meta.json", {"patch_size": 16, "gflops": {"160": 1.0, "224": 2.0, "352": 5.0}})
     write_array(tmp_path / "eventness/scores.npy", np.array(scores, dtype=np.float32))
     write_array(tmp_path / "eventness/features.npy", rng.normal(size=(CLIPS, SECONDS, 10)).astype(np.float32))
@@ -71,7 +72,7 @@ def test_the_planted_effect_is_found_and_priced(stages: Path) -> None:
 def test_differences_equal_the_differences_of_the_means(stages: Path) -> None:
     metrics = study(stages).metrics
     for measure, rows in metrics["contrasts"].items():
-        assert len(rows) == len(CONTRASTS)
+        assert len(rows) == len(CONTRASTS) + len(EXPLANATORY)
         for name, row in rows.items():
             a, b = name.split("-")
             means = [metrics["arms"][arm][measure]["mean"] for arm in (a, b)]

@@ -7,14 +7,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from avs.core.errors import InputError
 from avs.sampling.anchors import max_high_anchors, select_anchors
-from avs.sampling.plans import plan_resolutions
-from avs.sampling.tokens import tokens
+from avs.sampling.plans import even_plan, plan_anchors, plan_resolutions, ranked_plan, ranking, wanted_plan
+from avs.sampling.tokens import BaseAlloc, BudgetParams, tokens
 
 CASES = json.loads((Path(__file__).parent / "golden/avs_vectors.json").read_text())["cases"]
 TRIAD: dict[str, Any] = {"low_res": 160, "base_res": 224, "high_res": 352}
@@ -161,3 +162,46 @@ def test_refusals_name_the_value(knobs: dict, message: str) -> None:
 def test_negative_length_is_refused() -> None:
     with pytest.raises(InputError, match=r"num_seconds \(-1\)"):
         plan_resolutions(-1, [], **TRIAD)
+
+
+ALLOCS: list[BaseAlloc] = ["distance", "score", "farthest", "mixed"]
+
+
+@pytest.mark.parametrize("alloc", ALLOCS)
+@pytest.mark.parametrize("triad", [(160, 224, 352), (112, 224, 448), (160, 224, 416)])
+@given(data=st.data())
+def test_where_a_triad_divides_the_optimal_plan_is_the_published_one(triad: tuple, alloc: BaseAlloc, data) -> None:
+    seconds = data.draw(st.integers(0, 12))
+    anchors = data.draw(st.lists(st.integers(-1, 12), max_size=4))
+    scores = data.draw(st.lists(st.integers(0, 3), min_size=seconds, max_size=seconds))
+    low, base, high = triad
+    knobs = {"low_res": low, "base_res": base, "high_res": high, "base_alloc": alloc}
+    max_high = data.draw(st.sampled_from([None, 0, 1, 2]))
+    published, optimal = (BudgetParams(allocator=a, **knobs) for a in ("triad", "optimal"))  # type: ignore[arg-type]
+    expected = plan_anchors(published, seconds, anchors, max_high=max_high, scores=scores)
+    assert plan_anchors(optimal, seconds, anchors, max_high=max_high, scores=scores) == expected
+
+
+@pytest.mark.parametrize("alloc", ALLOCS)
+@given(anchors=st.lists(st.integers(0, 9), max_size=4))
+def test_a_triad_that_does_not_divide_stays_within_the_slack(alloc: BaseAlloc, anchors: list[int]) -> None:
+    budget = BudgetParams(low_res=112, base_res=160, high_res=224, base_alloc=alloc, allocator="optimal", slack=12)
+    plan = plan_anchors(budget, 10, anchors, scores=list(range(10)))
+    assert 988 <= total(plan) <= 1000
+    assert {second for second in range(10) if plan[second] == 224} == set(list(dict.fromkeys(anchors))[:2])
+
+
+def test_plans_at_any_budget() -> None:
+    budget = BudgetParams()
+    event = np.isin(np.arange(10), [3, 4, 5])
+    assert even_plan(budget, 10, 1480) == [224, 160] * 5
+    assert even_plan(budget, 10, 1960) == [224] * 10
+    assert wanted_plan(budget, event, 1960) == [224, 160, 160, 352, 352, 224, 160, 160, 160, 160]
+    assert wanted_plan(budget, np.ones(10, bool), 1960) == [224] * 10
+    order = ranking(10, [7, 2], "distance")
+    assert order == [7, 2, 1, 3, 6, 8, 0, 4, 5, 9]
+    assert ranked_plan(budget, order, 1960) == plan_resolutions(10, [7, 2], **TRIAD)
+    for tokens_a_clip in (1000, 1480, 3400, 4840):
+        for plan in (even_plan(budget, 10, tokens_a_clip), ranked_plan(budget, order, tokens_a_clip)):
+            assert total(plan) == tokens_a_clip
+    assert ranking(4, [], "mixed") == [0, 1, 2, 3]

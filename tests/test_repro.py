@@ -174,6 +174,7 @@ def test_plots_are_drawn(clone: Clone) -> None:
         "Recall against tolerance",
         "Accuracy against tokens",
         "Accuracy against GFLOP",
+        "Accuracy by budget",
         "Contrasts in accuracy",
     ):
         assert title in page

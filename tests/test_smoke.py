@@ -26,7 +26,7 @@ def test_everything_holds_and_leaves_nothing_behind(capsys: pytest.CaptureFixtur
     smoke(execution=ExecutionParams(backend="inline", workers=2))
     said = capsys.readouterr().out
     assert said.count("  ok  ") == 13
-    assert "exactly 160 tokens a clip in each of 8 arms" in said
+    assert "exactly 160 tokens a clip in each of 16 arms" in said
     assert "all is well" in said
     assert {name: os.environ.get(name) for name in before} == before
 

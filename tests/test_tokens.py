@@ -67,9 +67,36 @@ def test_budget_params() -> None:
         BudgetParams(low_res=112, base_res=160, high_res=224)
 
 
+def test_the_optimal_allocator_takes_triads_that_do_not_divide() -> None:
+    budget = BudgetParams(low_res=112, base_res=160, high_res=224, allocator="optimal", slack=12)
+    assert (budget.costs, budget.clip_tokens(10)) == ({112: 49, 160: 100, 224: 196}, 1000)
+    assert budget.max_high_seconds(10) == 2  # 2 * 196 + 4 * 100 + 4 * 49 = 988
+    budget.require_a_high_second(10)
+    none = BudgetParams(low_res=112, base_res=160, high_res=224, allocator="optimal")
+    with pytest.raises(InputError, match=r"clips of 10 s cannot have.*slack 0\): set slack to 6"):
+        none.require_a_high_second(10)
+    one = BudgetParams(low_res=112, base_res=160, high_res=224, allocator="optimal", slack=6)
+    assert one.max_high_seconds(10) > 0
+    with pytest.raises(InputError, match="choose resolutions closer together"):
+        BudgetParams(high_res=1600, allocator="optimal").require_a_high_second(3)
+    with pytest.raises(InputError, match="choose resolutions that are closer together"):
+        BudgetParams().require_a_high_second(3)
+
+
+def test_both_allocators_allow_as_many_high_seconds() -> None:
+    for seconds in range(1, 25):
+        triad, optimal = BudgetParams(), BudgetParams(allocator="optimal")
+        assert triad.max_high_seconds(seconds) == optimal.max_high_seconds(seconds) == seconds // 4
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
+        ({"slack": 5}, r"slack \(5\) must be >= 0, and 0 unless allocator is optimal"),
+        ({"slack": -1, "allocator": "optimal"}, r"slack \(-1\)"),
+        ({"base_res": 352, "allocator": "optimal"}, r"160/352/352\) must ascend"),
+        ({"base_res": 225, "allocator": "optimal"}, "225"),
+        ({"allocator": "best"}, "allocator"),
         ({"max_high": -1}, r"max_high \(-1\) must be >= 0"),
         ({"patch_size": 0}, r"patch_size \(0\) must be >= 1"),
         ({"base_alloc": "nearest"}, "base_alloc"),

@@ -101,7 +101,9 @@ def _same(resolution: int, m: Material) -> np.ndarray:
     return np.full((len(m.clips), m.seconds), resolution)
 
 
-def _planned(m: Material, anchors: Sequence[Sequence[int]], scores: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+def _planned(
+    m: Material, anchors: Sequence[Sequence[int]], scores: Sequence[Sequence[float]] | np.ndarray
+) -> np.ndarray:
     """Plans of the uniform budget about the anchors of each clip, with `max_high` of the budget."""
     pairs = zip(anchors, scores, strict=True)
     return np.array([plan_anchors(m.budget, m.seconds, a, max_high=m.budget.max_high, scores=s) for a, s in pairs])

@@ -54,8 +54,8 @@ Scores = Mapping[str, Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Result:
-    """`metrics` and `headline` for people and `dvc metrics`, `rows` one a clip, `arms_plot` one row an arm, `curve_plot`
-    one row a budget, `diagnosis` where an arm wins and loses."""
+    """`metrics` and `headline` for people and `dvc metrics`, `rows` one a clip, `arms_plot` one row an arm,
+    `curve_plot` one row a budget, `diagnosis` where an arm wins and loses."""
 
     metrics: dict[str, Any]
     headline: dict[str, float]

@@ -9,8 +9,9 @@ import numpy as np
 
 from avs.localization.anchor_eval import DELTAS
 from avs.localization.arms import mean_cost
-from avs.localization.p0 import contrasts, mean_std, only, score_answers
+from avs.localization.p0 import CONTRASTS, TESTED, contrasts, mean_std, only, score_answers
 from avs.localization.recall import recall_table
+from avs.localization.uncertainty import uncertainty
 from avs.sampling.tokens import tokens
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,7 +35,13 @@ def p0_again(
         for arm, plan in plans.items():
             arms[arm] = {measure: mean_std(by_arm[arm]) for measure, by_arm in part.items()}
             arms[arm] |= {name: mean_cost(plan[:, chosen], price) for name, price in prices.items()}
-        return {"clips": int(chosen.sum()), "seeds": seeds, "arms": arms, "contrasts": contrasts(part, resamples)}
+        return {
+            "clips": int(chosen.sum()),
+            "seeds": seeds,
+            "arms": arms,
+            "contrasts": contrasts(part, resamples),
+            "uncertainty": uncertainty(part, TESTED, len(CONTRASTS)),
+        }
 
     return _by_split(rows, splits, evaluate)
 

@@ -64,7 +64,10 @@ def load_study(
     gflops = {r: meta["gflops"][str(r)] for r in budget.resolutions}
     motion = np.load(cache / "motion.npy")
     material = Material(clips, proposals, motion, gflops, budget, k)
-    every = {name: lay_out(name, material, p.seeds) for name in {a.plan for a in ARMS.values()} | {a.evaluated for a in ARMS.values()}}
+    every = {
+        name: lay_out(name, material, p.seeds)
+        for name in {a.plan for a in ARMS.values()} | {a.evaluated for a in ARMS.values()}
+    }
     plans = {name: every[arm.evaluated] for name, arm in ARMS.items()}
     return Study(
         clips=clips,

@@ -66,8 +66,8 @@ class P0Params:
 class Inputs:
     """What the heads see, of N clips with T seconds, for A arms and S seeds.
 
-    `features` float32 [R, N, T, D + E]: D visual ones at each resolution, then E beside them; `mask` float32 [A, E] says
-    which of those an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the first axis of
+    `features` float32 [R, N, T, D + E]: D visual ones at each resolution, then E beside them; `mask` float32 [A, E]
+    says which of those an arm may see, the others are zero to it; `plan` int64 [A, S, N, T] indexes the first axis of
     `features`, and so does `eval_plan`, which is what is seen in evaluation (by default the same); `targets` int64
     [N, T] are class indices below `classes`.
     """
@@ -85,8 +85,10 @@ class Inputs:
         return replace(self, mask=self.mask[arms], plan=plan[arms], eval_plan=None)
 
     def to(self, device: torch.device) -> Inputs:
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        tensors = (self.features, self.mask, self.plan, self.targets)
+        features, mask, plan, targets = (tensor.to(device) for tensor in tensors)
+        eval_plan = None if self.eval_plan is None else self.eval_plan.to(device)
+        return Inputs(features, mask, plan, targets, self.classes, eval_plan)
 
 
 def train_and_predict(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray, p: P0Params, device: str) -> tuple:

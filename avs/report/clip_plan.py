@@ -18,7 +18,7 @@ from avs.core.probe import probe
 from avs.localization.arms import Proposal, propose
 from avs.report.figure import save_figure
 from avs.sampling.anchors import AnchorParams, require_non_negative
-from avs.sampling.plans import plan_resolutions
+from avs.sampling.plans import plan_anchors
 from avs.sampling.tokens import BudgetParams, tokens
 
 MAX_SECONDS = 60
@@ -71,17 +71,7 @@ def plan_clip(
     scores = backend(media.audio[None].astype(np.float32) / 32768, num_seconds=length)[0]
     threshold = backend.scale.std_threshold if anchors.std_threshold == "auto" else anchors.std_threshold
     proposal = propose(scores, k=k, std_threshold=threshold, p=anchors, cap=budget.max_high)
-    resolutions = plan_resolutions(
-        length,
-        proposal.anchors,
-        low_res=budget.low_res,
-        base_res=budget.base_res,
-        high_res=budget.high_res,
-        patch_size=budget.patch_size,
-        base_alloc=budget.base_alloc,
-        max_high=proposal.max_high,
-        scores=proposal.scores,
-    )
+    resolutions = plan_anchors(budget, length, proposal.anchors, max_high=proposal.max_high, scores=proposal.scores)
     frames, flags = media.frames, media.flags
     return ClipPlan(path.name, eventness.method, backend.scale, threshold, frames, flags, proposal, resolutions, budget)
 

@@ -1,4 +1,4 @@
-"""The tables that a run prints: every arm at its cost, and the planned contrasts with their intervals."""
+"""The tables that a run prints: arms at their cost, the contrasts between them with intervals, and the controls."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from avs.localization.arms import ARMS
-from avs.localization.p0 import CONTRASTS, TESTED
+from avs.localization.arms import CONTROLS, PRIMARY
+from avs.localization.p0 import CONTRASTS, EXPLANATORY, TESTED
 from avs.localization.uncertainty import MAIN
 
 ALPHA = 0.05
@@ -23,10 +23,17 @@ NAMES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
 def print_study(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the metrics of `p0`."""
     console = console or _console()
-    console.print(_arms(metrics))
-    console.print(_contrasts(metrics))
+    title = f"{metrics['clips']} clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
+    console.print(_arms(metrics, title, PRIMARY))
+    console.print(
+        _contrasts(metrics, "Planned contrasts: difference [95 % interval over clips], p after Holm", CONTRASTS)
+    )
     for measure, row in _ordered(metrics["uncertainty"], TESTED):
         console.print(_uncertainty(measure, row), soft_wrap=True)
+    console.print(_arms(metrics, "Controls", CONTROLS))
+    console.print(_contrasts(metrics, "What explains it: a second family, with a Holm of its own", EXPLANATORY))
+    if metrics.get("curve"):
+        console.print(_curve(metrics["curve"]))
     if metrics["clips"] < FEW:
         console.print(f"Only {metrics['clips']} clips: below {FEW}, intervals are too narrow. Do not rely on them.")
 
@@ -61,23 +68,30 @@ def _console() -> Console:
     return Console(width=max(WIDTH, Console().width))
 
 
-def _arms(metrics: Mapping[str, Any]) -> Table:
-    title = f"{metrics['clips']} clips, {metrics['seeds']} seeds: mean (standard deviation between seeds)"
+def _arms(metrics: Mapping[str, Any], title: str, names: Iterable[str]) -> Table:
     columns = ("arm", "accuracy", "on event seconds", "class of event seconds", "tokens", "GFLOP")
     table = _table(title, *columns)
-    for arm, row in _ordered(metrics["arms"], ARMS):
+    for arm, row in _ordered(metrics["arms"], names):
         cells = (_mean_std(row[name]) for name in ("accuracy", "accuracy_event", "class_event"))
         table.add_row(arm, *cells, f"{row['tokens']:.0f}", f"{row['gflops']:.1f}")
     return table
 
 
-def _contrasts(metrics: Mapping[str, Any]) -> Table:
-    title = "Planned contrasts: difference [95 % interval over clips], p after Holm (* below .05)"
-    table = _table(title, "contrast", "accuracy", "p", "class of event seconds", "p")
+def _contrasts(metrics: Mapping[str, Any], title: str, family: Iterable[tuple[str, str]]) -> Table:
+    table = _table(f"{title} (* below .05)", "contrast", "accuracy", "p", "class of event seconds", "p")
     tested = metrics["contrasts"]
-    for name, _ in _ordered(tested["accuracy"], [f"{a}-{b}" for a, b in CONTRASTS]):
+    for name, _ in _ordered(tested["accuracy"], [f"{a}-{b}" for a, b in family]):
         cells = (cell for measure in TESTED for cell in _verdict(tested[measure][name]))
         table.add_row(name.replace("-", " − "), *cells)
+    return table
+
+
+def _curve(curve: Mapping[str, Any]) -> Table:
+    columns = [f"{measure}, {kind}" for measure in ("accuracy", "class") for kind in ("even", "anchored", "oracle")]
+    table = _table("At other budgets", "tokens", *columns)
+    for total, kinds in sorted(curve.items(), key=lambda item: int(item[0])):
+        cells = (f"{kinds[kind][measure]['mean']:.3f}" for measure in TESTED for kind in ("even", "anchored", "oracle"))
+        table.add_row(total, *cells)
     return table
 
 

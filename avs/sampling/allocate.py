@@ -95,4 +95,3 @@ def _out_of_reach(worth: np.ndarray, costs: Sequence[int], budget: int, slack: i
     near = [*[t for t in totals if t <= budget][-1:], *[t for t in totals if t > budget][:1]]
     reason = f"budget ({budget} tokens, slack {slack}) cannot be met by {len(worth)} seconds of {list(costs)} tokens"
     return f"{reason}; nearest totals that can: {', '.join(map(str, near)) or 'none'}"
-

@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 
 from avs.core.errors import InputError
-from avs.sampling.anchors import finite_scores, require_non_negative
 from avs.sampling.allocate import allocate, spread
+from avs.sampling.anchors import finite_scores, require_non_negative
 from avs.sampling.tokens import BaseAlloc, BudgetParams, budget_ratio, tokens
 
 

@@ -47,7 +47,8 @@ def budget_ratio(low_res: int, base_res: int, high_res: int, patch_size: int = 1
         raise InputError(
             f"low_res/base_res/high_res ({_slashed(resolutions)}) cannot spend exactly the uniform budget: "
             f"they must ascend, be positive multiples of patch_size ({patch_size}), and "
-            f"tokens(high)-tokens(low) a multiple of tokens(base)-tokens(low), or allocator be optimal; nearest that can: "
+            f"tokens(high)-tokens(low) a multiple of tokens(base)-tokens(low), or allocator be optimal; "
+            f"nearest that can: "
             f"{', '.join(map(_slashed, _nearest_exact(resolutions, patch_size))) or 'none close by'}"
         )
     return ratio
@@ -106,7 +107,9 @@ class BudgetParams:
         """Raise InputError, with what would help, where no plan of the budget has a second at high resolution."""
         if self.max_high_seconds(num_seconds):
             return
-        reason = f"clips of {num_seconds} s cannot have a second at high_res ({self.high_res}) within the uniform budget"
+        reason = (
+            f"clips of {num_seconds} s cannot have a second at high_res ({self.high_res}) within the uniform budget"
+        )
         if self.allocator == "triad":
             raise InputError(f"{reason}: choose resolutions that are closer together")
         budget, (*_, high) = self.clip_tokens(num_seconds), self.costs.values()

@@ -17,6 +17,7 @@ def frame_motion(frames: Sequence[np.ndarray]) -> np.ndarray:
     frames: uint8 [H, W, 3], one a second. Second 0 has no frame before it, and takes the difference to the next; a
     single frame has no motion.
     """
-    small = [Image.fromarray(frame).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX) for frame in frames]
-    steps = np.abs(np.diff(np.stack(small).astype(np.float32), axis=0)).mean(axis=(1, 2))
+    grey = [Image.fromarray(frame).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX) for frame in frames]
+    small = np.stack([np.asarray(image, np.float32) for image in grey])
+    steps = np.abs(np.diff(small, axis=0)).mean(axis=(1, 2))
     return np.concatenate([steps[:1], steps]) if len(steps) else np.zeros(len(small), np.float32)
