@@ -55,7 +55,9 @@ def read_words(path: Path, clips: Sequence[str]) -> list[Word]:
     return words
 
 
-def read_cells(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+def read_cells(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and cells of a TSV with a header; raises InputError for another shape, or columns not known."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -76,7 +78,9 @@ def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str], opt
     unknown = [name for name in found if name not in (*columns, *optional)]
     if absent or unknown or len(set(found)) < len(found):
         known = ", ".join(columns) + (f", maybe {', '.join(optional)}" if optional else "")
-        wrong = f"no column {', '.join(absent)}" if absent else f"unknown or double column {', '.join(unknown or found)}"
+        wrong = (
+            f"no column {', '.join(absent)}" if absent else f"unknown or double column {', '.join(unknown or found)}"
+        )
         raise InputError(f"{path}: {wrong} (columns, separated by tabs: {known})")
 
 
