@@ -96,7 +96,8 @@ def mouth_transforms(points: np.ndarray, mean_face: np.ndarray | None = None) ->
         smooth = _smoothed(points)
         smooth += (points.mean(axis=1) - smooth.mean(axis=1))[:, None]
         matched, mouth, reference = smooth[:, _STABLE], smooth[:, _MOUTH].mean(axis=1), mean_face[list(_STABLE)]
-    return np.stack([_centred(similarity(p, reference), m) for p, m in zip(matched, mouth, strict=True)])
+    whole = mean_face is not None
+    return np.stack([_cut(similarity(p, reference), m, whole=whole) for p, m in zip(matched, mouth, strict=True)])
 
 
 def similarity(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -131,11 +132,14 @@ def _smoothed(points: np.ndarray) -> np.ndarray:
     return np.stack([points[max(0, t - half) : t + half].mean(axis=0) for t in range(len(points))])
 
 
-def _centred(transform: np.ndarray, mouth: np.ndarray) -> np.ndarray:
-    """The transform, followed by a shift that brings the mouth to the patch's middle."""
+def _cut(transform: np.ndarray, mouth: np.ndarray, *, whole: bool) -> np.ndarray:
+    """The transform, followed by the shift that brings the mouth to the patch's middle.
+
+    whole: by whole pixels, as a patch is cut from the picture of 256 × 256: its pixel 48 is the one nearest the mouth.
+    """
     place = transform[:, :2] @ mouth + transform[:, 2]
     shifted = transform.copy()
-    shifted[:, 2] += SIDE // 2 - place
+    shifted[:, 2] += SIDE // 2 - np.rint(place) if whole else (SIDE - 1) / 2 - place
     return shifted
 
 
