@@ -22,6 +22,7 @@ SAMPLES = RATE // FPS
 MAX_SECONDS = 3600
 _FRAME = 1 / FPS
 _EPS = 1e-3  # Matroska counts in milliseconds
+_TORN = 0.25  # seconds that a file may lack of what its header announces
 _ODD_RATE = 0.1  # frames a second off 25
 
 
@@ -55,6 +56,8 @@ def read_footage(
     with opened(path) as container:
         video, audio = _two(streams_of(container))
         spans = [_span(container, stream, end) for stream in (video, audio) if stream is not None]
+        if not end:
+            _check_whole((container.duration or 0) / av.time_base, spans)
         odd = abs(float(video.average_rate or FPS) - FPS) > _ODD_RATE
     count = _checked_count(spans, start, end)
     sink, sound, damaged = _read(path, count, spans[0].begin + start, see, seek=start > RUN_UP)
@@ -89,6 +92,12 @@ def _span(container: InputContainer, stream: VideoStream | AudioStream, until: f
         raise MediaError(f"no {stream.type} in it")
     begin = min(times) if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
     return _Span(begin, last)
+
+
+def _check_whole(announced: float, spans: Sequence[_Span]) -> None:
+    there = max(span.end for span in spans) - min(span.begin for span in spans)
+    if announced > there + _TORN:
+        raise MediaError(f"file ends at {there:.2f} s of {announced:.2f} s that it announces: it is cut off")
 
 
 def _checked_count(spans: Sequence[_Span], start: float, end: float) -> int:

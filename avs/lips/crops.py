@@ -68,7 +68,7 @@ def _read_array(path: Path) -> np.ndarray:
     """The numbers of an .npy file, which is mapped first, so that its header cannot ask for memory."""
     try:
         points = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy parses the header, and whatever is wrong with it may be raised
         raise InputError(f"{path}: cannot be read as .npy: {error}") from error
     if not isinstance(points, np.ndarray) or points.dtype.kind != "f":
         raise InputError(f"{path}: must be an .npy file of floating point numbers")
