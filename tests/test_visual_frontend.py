@@ -1,6 +1,7 @@
 """MuSE's front-end: parity with the published network, its names, and what a chunk may not change."""
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,11 @@ def published_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def formula_weights() -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in _formula().items()}
+
+
+@cache
+def _formula() -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(fill_array(key, shape)) for key, shape in published_shapes().items()}
 
 
