@@ -35,20 +35,21 @@ def cache_key(video: str, start: float | None = None, end: float | None = None) 
 
 
 def old_keys(
-    video: str, start: float | None = None, end: float | None = None, videos: str | None = None
+    video: str, start: float | None = None, end: float | None = None, prefixes: Sequence[str] = ("",)
 ) -> Iterator[str]:
-    """All keys that this clip may have been written under, likely ones first.
-
-    videos: the folder where they lay when it was written, beside the working directory.
-    """
-    places = [Path(), *([Path(videos)] if videos else [])]
-    forms = [video, f"./{video}", *(str(place / video) for place in places)]
-    forms += [str((place / video).absolute()) for place in places]
-    forms += [os.path.relpath(place / video) for place in places]
-    for form in dict.fromkeys(forms):
+    """All keys that a clip may have been written under, with each prefix before its video's name."""
+    for prefix in prefixes:
         for start_text in _spellings(start):
             for end_text in _spellings(end):
-                yield _sha1(form, start_text, end_text)
+                yield _sha1(f"{prefix}{video}", start_text, end_text)
+
+
+def path_prefixes(videos: str | None = None) -> list[str]:
+    """What may stand before a video's name: that of the working directory, or of the folder where videos lay."""
+    forms = ["", "./", f"{Path.cwd()}/"]
+    if videos:
+        forms += [f"{path}/" for path in (Path(videos), Path(videos).absolute(), os.path.relpath(videos))]
+    return list(dict.fromkeys(forms))
 
 
 def read_features(path: Path) -> np.ndarray:
@@ -85,7 +86,7 @@ class PublishedCache:
             raise InputError(f"{folder} is no folder")
         self.folder = folder
         self.meta: dict[str, Any] = _read_meta(folder / META)
-        self._videos = videos
+        self._prefixes = path_prefixes(videos)
         self._files = {path.stem: path for path in folder.glob("[0-9a-f][0-9a-f]/*.npy") if _KEY.fullmatch(path.stem)}
         self._rows: dict[str, list[_Row]] = defaultdict(list)
         for row in _read_rows(folder / INDEX):
@@ -99,7 +100,7 @@ class PublishedCache:
 
         Raises InputError where rows of several videos do.
         """
-        for key in old_keys(clip.video, clip.start, clip.end, self._videos):
+        for key in old_keys(clip.video, clip.start, clip.end, self._prefixes):
             if key in self._files:
                 return self._files[key]
         rows = [row for row in self._rows[PurePosixPath(clip.video).name] if _is_of(row, clip)]
