@@ -25,7 +25,7 @@ from avs.core.execute import ExecutionParams, exact_convolutions, progress, runn
 from avs.core.store import ItemStore, atomic, item_key, write_json, write_json_lines
 from avs.lips.features import PREPROCESSINGS, Extractor, MuseParams, make_network, resolve_dtype
 from avs.lips.media import SpeechClip, SpeechShards
-from avs.lips.preflight import MISS, PICTURES, Problem, check_length, refuse
+from avs.lips.preflight import MISS, OTHER, Problem, check_length, refuse
 from avs.lips.published import INDEX, META, origin, published_row
 from avs.lips.visual_frontend import DIM
 
@@ -181,7 +181,7 @@ class MuseFeatures:
         return np.array(self._features[row["first"] : row["first"] + row["num_frames"]])
 
     def check(self, clips: Sequence[SpeechClip]) -> None:
-        """Raise InputError that lists each clip whose features are missing, of another length or of other pictures."""
+        """Raise InputError that lists each clip whose features are missing, of another length or of other media."""
         refuse(self.problems(clips), len(clips), _RERUN)
 
     def problems(self, clips: Sequence[SpeechClip]) -> list[Problem]:
@@ -193,7 +193,7 @@ class MuseFeatures:
             return [Problem(clip.key, MISS)]
         found = check_length(clip, row["num_frames"])
         if not found and row["media"] != clip.media:
-            found = [Problem(clip.key, PICTURES, f"made from {row['media'][:12]}, now {clip.media[:12]}")]
+            found = [Problem(clip.key, OTHER, f"made from {row['media'][:12]}, now {clip.media[:12]}")]
         return found
 
 

@@ -29,7 +29,7 @@ UNTRAINED = "untrained"  # stands for the digest of a checkpoint where there is 
 _IMPORTED = "imported:"
 _MEAN, _STD = 0.4161, 0.1688  # of grey in [0, 1], which the published weights were trained with
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CPU_CHUNK, _CUDA_CHUNK = 25, 250  # frames a pass
+_CPU_CHUNK, _CUDA_CHUNK = 25, 100  # frames a pass
 
 
 @params
