@@ -23,7 +23,7 @@ def test_pictures_come_back_as_they_were(frames: int) -> None:
 
 def test_a_clip_is_read_from_its_place(tmp_path: Path) -> None:
     sound = {key: np.arange(640 * (n + 1), dtype=np.int16) for n, key in enumerate("ab")}
-    clips = [SpeechClip(k, "grid", "train", k, 0, 0, "bin blue", "s1", "", n + 1, "") for n, k in enumerate("ab")]
+    clips = [SpeechClip(k, "grid", "train", k, 0, 0, "bin blue", "s1", "", frames=n + 1) for n, k in enumerate("ab")]
 
     def append(tar, shard, clip):
         start = tar.offset

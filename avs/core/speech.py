@@ -10,6 +10,7 @@ class Utterance:
     """One row: `video` is relative to the data set's folder, `sha256` that of its bytes.
 
     The clip is [`start`, `end`) seconds of its video; an `end` of 0 is the video's, so 0 and 0 are all of it.
+    `landmarks` is the file of its faces' points, if there is one, beside the digest of that.
     """
 
     key: str
@@ -21,6 +22,8 @@ class Utterance:
     transcript: str
     speaker: str
     sha256: str
+    landmarks: str = ""
+    landmarks_sha256: str = ""
 
 
 @dataclass(frozen=True)

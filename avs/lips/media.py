@@ -19,13 +19,12 @@ import numpy as np
 from av.codec.context import Flags
 
 from avs.core.clips import Failed, read_table
+from avs.core.footage import FPS
 from avs.core.media import unwav
 from avs.core.shards import read_members
 from avs.core.speech import Utterance, Word
 
-SIDE = 96  # pixels
-FPS = 25
-SAMPLES = 640  # of sound a picture, at 16 kHz
+MEMBERS = ("lips.mkv", "audio.wav")  # of a clip, in their order in the shard
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class SpeechClip(Utterance):
     `flags` (comma-separated) say what is unusual about it; its members start at `offset` of `shard`.
     """
 
-    frames: int
-    media: str
+    frames: int = 0
+    media: str = ""
     flags: str = ""
     shard: str = ""
     offset: int = 0
@@ -72,8 +71,8 @@ class SpeechShards:
     def _files(self, clip: SpeechClip) -> dict[str, bytes]:
         with (self._folder / clip.shard).open("rb") as file:
             file.seek(clip.offset)
-            found = dict(read_members(file, 2))
-        return {name: found[f"{clip.key}/{name}"] for name in ("lips.mkv", "audio.wav")}
+            found = dict(read_members(file, len(MEMBERS)))
+        return {name: found[f"{clip.key}/{name}"] for name in MEMBERS}
 
 
 def film(pictures: np.ndarray) -> bytes:
@@ -96,6 +95,6 @@ def film(pictures: np.ndarray) -> bytes:
 
 def unfilm(data: bytes) -> np.ndarray:
     """The pictures, uint8 [T, H, W], of a file that `film` made."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         container.streams.video[0].codec_context.thread_count = 1
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
