@@ -8,6 +8,7 @@ from avs.audio.eventness import EventnessParams
 from avs.core.execute import ExecutionParams
 from avs.core.params import params, read
 from avs.datasets import DataParams, DatasetName
+from avs.lips.features import MuseParams
 from avs.lips.preprocess import LipsParams
 from avs.localization.train import P0Params
 from avs.report.selection import ReportParams
@@ -33,6 +34,7 @@ class Config:
     speech_dataset: SpeechName
     speech_data: SpeechDataParams
     lips: LipsParams
+    muse: MuseParams
     execution: ExecutionParams
 
     def __post_init__(self) -> None:

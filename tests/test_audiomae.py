@@ -11,10 +11,10 @@ from golden_fill import fill_array, wave
 from avs.audio import kaldi
 from avs.audio.audiomae import AudioMae, AudioMaeTagger
 from avs.audio.eventness import EventnessParams, make_backend
+from avs.core.checkpoint import load_strict
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
 from avs.core.params import build
-from avs.core.weights import load_all
 
 SMALL = {"dim": 24, "depth": 2, "heads": 3}
 
@@ -44,7 +44,7 @@ def tensors() -> dict[str, torch.Tensor]:
 def test_parity_with_timm(tensors: dict[str, torch.Tensor]) -> None:
     """On 10.24 seconds, which are 1022 frames and the last of 64 rows of patches of the same silence: to 1e-5."""
     ours, theirs = AudioMae(**SMALL).eval(), timm_vit(**SMALL)
-    load_all(ours, tensors)
+    load_strict(ours, tensors, source="weights")
     theirs.load_state_dict(tensors)
     sound = torch.from_numpy(wave("clip", (2, 1024 * 160 + 240), scale=0.3))
     bands = kaldi.audioset_input(sound)
@@ -68,7 +68,7 @@ def test_full_size_has_the_published_names_and_shapes() -> None:
 def test_short_sounds_take_the_middle_positions(tensors: dict[str, torch.Tensor]) -> None:
     """A second is 98 frames, 6 rows of 8 patches: their positions are rows 29 to 34 of 64, and no other matters."""
     network = AudioMae(**SMALL).eval()
-    load_all(network, tensors)
+    load_strict(network, tensors, source="weights")
     sound = torch.from_numpy(wave("clip", (1, 16000), scale=0.3))
     with torch.inference_mode():
         before = network(sound)
@@ -81,8 +81,8 @@ def test_short_sounds_take_the_middle_positions(tensors: dict[str, torch.Tensor]
 
 def test_files_that_do_not_fit_are_refused_by_name(tensors: dict[str, torch.Tensor]) -> None:
     pretrained = {name: value for name, value in tensors.items() if not name.startswith("head.")}
-    with pytest.raises(InputError, match=r"Missing key.*head\.weight.*head\.bias"):
-        load_all(AudioMae(**SMALL), pretrained)  # without its trained head the scores would be noise
+    with pytest.raises(InputError, match=r"2 missing from the file: head\.weight, head\.bias"):
+        load_strict(AudioMae(**SMALL), pretrained, source="file")  # without its trained head the scores are noise
 
 
 def test_the_authors_settings_beside_the_weights_run_nothing(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -70,7 +70,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"net.pt: cannot be read as TorchScript"):
         SileroNetwork(tmp_path / "net.pt")
     torch.jit.script(torch.nn.Conv1d(1, 2, 3)).save(str(tmp_path / "conv.jit"))
-    with pytest.raises(InputError, match=r"Missing key.*decoder\.rnn\.weight_ih"):
+    with pytest.raises(InputError, match=r"conv\.jit: tensors do not fit .*15 missing from the file"):
         SileroNetwork(tmp_path / "conv.jit")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import socket
 import tarfile
 import threading
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from avs.core import download, weights
 from avs.core.errors import InputError
@@ -314,55 +311,3 @@ def test_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = weights.fetch(f"hf:org/repo/sub/net.pt@v2#sha256={DIGEST}", folder=tmp_path)
     assert path.read_bytes() == CONTENT
     assert asked == [("org/repo", "sub/net.pt", "v2")]
-
-
-TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.num": torch.tensor(7)}
-
-
-@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"state_dict": t, "epoch": 3}, lambda t: {"model": t}])
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
-def test_loads_pickled_tensors(wrap: Any, suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"net{suffix}"
-    torch.save(wrap(TENSORS), path)
-    loaded = weights.load_tensors(path)
-    assert loaded.keys() == TENSORS.keys()
-    assert all(torch.equal(loaded[name], TENSORS[name]) for name in TENSORS)
-
-
-def test_loads_safetensors(tmp_path: Path) -> None:
-    save_file(TENSORS, tmp_path / "net.safetensors")
-    assert torch.equal(weights.load_tensors(tmp_path / "net.safetensors")["a.num"], TENSORS["a.num"])
-
-
-class Malicious:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.marker),)
-
-
-def test_runs_no_code(tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    torch.save({"a": torch.ones(1), "b": Malicious(marker)}, tmp_path / "net.pt")
-    with pytest.raises(InputError, match=r"net.pt: wants to run (posix|nt).mkdir, which is refused"):
-        weights.load_tensors(tmp_path / "net.pt")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [({"a": torch.ones(1), "lr": 0.1}, "'lr' is a float, not a tensor"), ([torch.ones(1)], "holds a list")],
-)
-def test_refuses_what_is_no_tensor(content: Any, message: str, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "net.pt")
-    with pytest.raises(InputError, match=message):
-        weights.load_tensors(tmp_path / "net.pt")
-
-
-@pytest.mark.parametrize("name", ["net.pt", "net.safetensors", "net.h5", "missing.pt"])
-def test_refuses_damaged_and_unknown_files(name: str, tmp_path: Path) -> None:
-    if name != "missing.pt":
-        (tmp_path / name).write_bytes(CONTENT)
-    with pytest.raises(InputError, match=name):
-        weights.load_tensors(tmp_path / name)

@@ -16,9 +16,9 @@ from torch.nn import functional
 from avs.audio import kaldi
 from avs.audio.audioset import NUM_CLASSES, Tagger, require_rate
 from avs.audio.backend import backend
+from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
-from avs.core.weights import load_all, load_tensors
 
 WEIGHTS = (
     "hf:MIT/ast-finetuned-audioset-10-10-0.4593/model.safetensors@f826b80d28226b62986cc218e5cec390b1096902"
@@ -65,7 +65,7 @@ class AstTagger(Tagger):
         return AstNetwork()
 
     def _load(self, network: AstNetwork, file: Path) -> None:
-        network.load(load_tensors(file))
+        network.load(read_tensors(file))
 
     def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
         if self.reading == "sigmoid":
@@ -96,7 +96,7 @@ class AstNetwork(nn.Module):
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take all of a published state dict, in the layout of transformers 4 or 5; InputError names what is wrong."""
-        load_all(self.model, {_renamed(name): value for name, value in tensors.items()})
+        load_strict(self.model, {_renamed(name): value for name, value in tensors.items()}, source="weights")
 
 
 class Padded(nn.Module):

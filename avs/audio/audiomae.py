@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +39,6 @@ class AudioMaeTagger(Tagger):
 
     def _build(self) -> AudioMae:
         return AudioMae()
-
-    def _load(self, network: Any, file: Path) -> None:
-        with torch.serialization.safe_globals([Namespace]):  # its authors may have saved their settings beside it
-            super()._load(network, file)
 
 
 class AudioMae(nn.Module):

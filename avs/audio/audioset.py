@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from avs.audio.backend import Backend, Scale
 from avs.core import weights as weight_files
+from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.execute import exact_convolutions, one_thread, torch_device
 
@@ -95,7 +96,7 @@ class Tagger(Backend):
 
     def _load(self, network: Any, file: Path) -> None:
         """Give the network the weights of a file, all of them; InputError names what does not fit."""
-        weight_files.load_all(network, weight_files.load_tensors(file))
+        load_strict(network, read_tensors(file), source=file)
 
     @cached_property
     def network(self) -> nn.Module:

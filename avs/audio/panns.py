@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy._core.multiarray import _reconstruct
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,15 +19,6 @@ WEIGHTS = (
 _WINDOW, _HOP, _BANDS = 1024, 320, 64
 _FLOOR = 1e-10
 _CHANNELS = (1, 64, 128, 256, 512, 1024, 2048)
-# Beside the network the published file holds the state of its sampler: arrays of integers, which a pickle rebuilds
-# by these. The function had its first name when the file was written.
-_ARRAYS: list[Any] = [
-    (_reconstruct, "numpy.core.multiarray._reconstruct"),
-    (_reconstruct, "numpy._core.multiarray._reconstruct"),
-    np.ndarray,
-    np.dtype,
-    np.dtypes.Int64DType,
-]
 
 
 @backend("panns")
@@ -49,10 +36,6 @@ class PannsTagger(Tagger):
 
     def _build(self) -> Cnn14:
         return Cnn14()
-
-    def _load(self, network: Any, file: Path) -> None:
-        with torch.serialization.safe_globals(_ARRAYS):
-            super()._load(network, file)
 
 
 class Cnn14(nn.Module):

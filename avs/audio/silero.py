@@ -18,6 +18,7 @@ from torch.nn import functional
 from avs.audio.audioset import require_rate
 from avs.audio.backend import Backend, Scale, backend
 from avs.core import weights as weight_files
+from avs.core.checkpoint import load_strict
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
 
@@ -84,7 +85,7 @@ class SileroNetwork(nn.Module):
         )
         ends = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Conv1d(128, 1, 1), nn.Sigmoid())
         self.decoder: Any = nn.ModuleDict({"rnn": nn.LSTMCell(128, 128), "decoder": ends})
-        weight_files.load_all(self, _read(file))
+        load_strict(self, _read(file), source=file)
         self.eval()
 
     @one_thread()

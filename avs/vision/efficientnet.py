@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avs.core.checkpoint import load_strict
 from avs.core.errors import InputError
-from avs.core.weights import load_all
 from avs.vision.network import Network
 
 # (expansion, output channels, blocks, stride of the first, kernel): the published Lite0 table.
@@ -135,7 +135,7 @@ class EfficientNetLite0(Network):
             raise InputError(f"weights of efficientnet_lite0 lack {missing}") from None
         if left:
             raise InputError(f"weights of efficientnet_lite0 hold unknown tensors: {', '.join(sorted(left))}")
-        load_all(self, state)
+        load_strict(self, state, source="weights")
 
 
 def _published_names(name: str) -> tuple[str, str]:

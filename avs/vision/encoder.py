@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avs.core import weights as weight_sources
+from avs.core.checkpoint import read_tensors
 from avs.core.errors import InputError
 from avs.core.execute import exact_convolutions, torch_device
 from avs.sampling.tokens import tokens
@@ -149,12 +150,12 @@ def _build(name: str) -> tuple[Network, Callable[[Path], Mapping[str, Tensor]]]:
     check_name(name)
     kind, _, model = name.partition(":")
     if name == "efficientnet_lite0":
-        return EfficientNetLite0(), weight_sources.load_tensors
+        return EfficientNetLite0(), read_tensors
     if name == "clip_vit_b16":
         return open_clip_network("ViT-B-16-quickgelu"), read_clip
     if kind == "open_clip":
         return open_clip_network(model), read_clip
-    return TimmViT(model), weight_sources.load_tensors
+    return TimmViT(model), read_tensors
 
 
 def _squash(frame: np.ndarray, resolution: int) -> np.ndarray:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
-from avs.core.weights import load_all, load_tensors
 from avs.vision.network import Network
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -79,7 +79,7 @@ class OpenClipViT(VisionTransformer):
 
         InputError names what is missing, left over or of another shape.
         """
-        load_all(self.visual, clip_tower(tensors))
+        load_strict(self.visual, clip_tower(tensors), source="weights")
 
 
 class TimmViT(VisionTransformer):
@@ -110,7 +110,7 @@ class TimmViT(VisionTransformer):
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Load a state dict in timm's layout, all of it but the classifier."""
-        load_all(self.model, {key: value for key, value in tensors.items() if not key.startswith("head.")})
+        load_strict(self.model, tensors, source="weights", ignored=["head.*"])
 
 
 def open_clip_network(name: str) -> OpenClipViT:
@@ -134,7 +134,7 @@ def read_clip(path: Path) -> dict[str, Tensor]:
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
         if is_script:  # not a pickle: its own interpreter reads it, and no Python runs
             return torch.jit.load(path, map_location="cpu").state_dict()
-    return load_tensors(path)
+    return read_tensors(path)
 
 
 def clip_tower(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
