@@ -80,7 +80,7 @@ def _checked(waveform: Tensor, lengths: Tensor | None) -> Tensor:
         return waveform
     if lengths.shape != waveform.shape[:1] or lengths.is_floating_point():
         raise InputError(f"lengths {list(lengths.shape)} must be one integer for each of {len(waveform)} sounds")
-    if len(lengths) and not (1 <= int(lengths.min()) and int(lengths.max()) <= waveform.shape[1]):
+    if len(lengths) and not (int(lengths.min()) >= 1 and int(lengths.max()) <= waveform.shape[1]):
         raise InputError(f"lengths ({lengths.tolist()}) must be from 1 to the {waveform.shape[1]} samples of the batch")
     # what lies beyond a row's end may be anything, NaN too
     return waveform.where(_before(lengths, waveform.shape[1], waveform), 0)
