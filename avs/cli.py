@@ -81,6 +81,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("clip", metavar="CLIP", help="its key in index.tsv, or its video where that has one row")
     add("folder", type=Path, metavar="DIR")
     add("--media", type=Path, default=Path("data/media/clips"), metavar="DIR", help="default: data/media/clips")
+
+    add = command(
+        "muse-cache", muse_cache, "read, write or check MuSE features in the published layout", "muse-cache import DIR"
+    )
+    add("action", choices=["import", "export", "verify"])
+    add("folder", type=Path, nargs="?", default=Path("data/muse"), metavar="DIR", help="to verify, default: data/muse")
+    add("--videos", metavar="PATH", help="where the videos lie, or lay, as the folder's keys have it; default: as here")
+    add("--media", type=Path, default=Path("data/media/speech"), metavar="DIR", help="default: data/media/speech")
     return parser
 
 
@@ -178,6 +186,26 @@ def export(options: argparse.Namespace) -> None:
 
     clip = MediaShards(options.media).export(options.clip, options.folder)
     print(f"{clip.key}: {clip.label!r} in [{clip.start:g}, {clip.end:g}) s, written to {options.folder}")
+
+
+def muse_cache(options: argparse.Namespace) -> None:
+    from avs.lips.exchange import export_published, import_published, verify_features
+
+    muse = _config().muse
+    where = options.media, options.folder
+    if options.action == "export":
+        count = export_published(Path("data/muse"), *where, options.videos)
+        print(f"{count} clips written to {options.folder}")
+    elif options.action == "import":
+        digest, count, missing = import_published(*where, muse, options.videos)
+        print(f"{count} clips imported, {len(missing)} missing{f', first {missing[0].clip}' if missing else ''}")
+        print(f"to use them: dvc exp run -S muse.checkpoint=imported:{digest}")
+    else:
+        total, problems = verify_features(*where, muse, options.videos)
+        print(*problems, sep="\n", end="\n" if problems else "")
+        if problems:
+            sys.exit(f"{len(problems)} problems with {total} clips in {options.folder}")
+        print(f"{total} clips in {options.folder}: each has its features")
 
 
 def _dataset(config: Config, options: argparse.Namespace) -> Dataset:
