@@ -1,4 +1,4 @@
-"""SEANet's graph written down as it is described, layer after layer, over the same parameters: what `avs` is held against.
+"""SEANet's graph written down as it is described, layer after layer, over the same parameters, to be measured against.
 
 Every stage is worked out in full, in the layout of the paper [B,C,K,S], with explicit attention matrices, and none of
 what makes `avs.avsr.seanet` fast.

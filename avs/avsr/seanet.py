@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avs.core.checkpoint import KeyReport
 from avs.core.errors import InputError
 
 SAMPLES_PER_FRAME = 640  # 16 kHz to 25 fps
@@ -35,14 +34,13 @@ class Stages(NamedTuple):
 
 
 class SEANet(nn.Module):
-    """Mixture [B,S] at 16 kHz and MuSE features [B,T,512] at 25 Hz, S = 640 T -> the voice [B,S], in float32.
+    """Mixture [B,S] at 16 kHz and MuSE features [B,T,512] at 25 Hz, S = 640 T -> the voice [B,S].
 
     N filters of L samples, B channels in the separator, H in each direction of an LSTM, chunks of K frames, R stages.
     """
 
     encoder: Any
     decoder: Any
-    key_report: KeyReport | None = None  # of the checkpoint that was loaded
 
     def __init__(self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = 100, R: int = 6) -> None:
         super().__init__()
@@ -59,14 +57,16 @@ class SEANet(nn.Module):
                 nn.init.xavier_normal_(parameter)
 
     def forward(self, mixture: Tensor, visual: Tensor, *, stages: bool = False) -> Any:
-        """The voice [B,S], or with `stages` what every stage says, `Stages`; in float32 also inside autocast.
+        """The voice [B,S], or with `stages` what every stage says, `Stages`; in the weights' precision, also
+        inside autocast.
 
         All rows have one length: zeros at the end of a shorter one would change all of it (see `separate`).
         Raises InputError where S is not 640 T, or nothing is there.
         """
         check_lengths(mixture, visual)
         with torch.autocast(mixture.device.type, enabled=False):
-            mixture, visual = mixture.float(), visual.float()
+            dtype = self.encoder.conv1d_U.weight.dtype
+            mixture, visual = mixture.to(dtype), visual.to(dtype)
             weights = functional.relu(self.encoder.conv1d_U(mixture[:, None])).transpose(1, 2)
             found = [self._decode(weights * mask) for mask in self.separator(weights, visual, stages=stages)]
         if not stages:
@@ -105,11 +105,10 @@ def separate(model: SEANet, mixture: Tensor, visual: Tensor, frames: Sequence[in
 
     Rows of equal length go through the model together, others apart, so that each is what it would be alone.
     """
-    if len(frames) != len(mixture) or not all(1 <= count <= visual.shape[1] for count in frames):
-        raise InputError(
-            f"frames ({list(frames)}) must be from 1 to {visual.shape[1]}, one for each of {len(mixture)} rows"
-        )
     check_lengths(mixture, visual)
+    if len(frames) != len(mixture) or not all(1 <= count <= visual.shape[1] for count in frames):
+        limits = f"from 1 to {visual.shape[1]}, one for each of {len(mixture)} rows"
+        raise InputError(f"frames ({list(frames)}) must be {limits}")
     found: list[Tensor] = [mixture] * len(mixture)
     for count in sorted(set(frames)):
         rows = [row for row, own in enumerate(frames) if own == count]
@@ -284,11 +283,12 @@ class _CrossLayer(nn.Module):
 
     def _attend(self, one: Tensor, two: Tensor, *, both: bool) -> tuple[Tensor, Tensor]:
         """A slice of sequences [n,L,C]."""
-        own1, ask1, key1, value1 = self._projected(one, ("q1_self", "q1", "k1", "v1"))
-        own2, ask2, key2, value2 = self._projected(two, ("q2_self", "q2", "k2", "v2"))
+        own1, key1, value1, *rest1 = self._projected(one, ("q1_self", "k1", "v1", "q1")[: 4 if both else 3])
+        ask2, *rest2 = self._projected(two, ("q2", "q2_self", "k2", "v2")[: 4 if both else 1])
         first = self.linear_o1(_weigh(own1, ask2, key1, value1)).relu_()
         if not both:
             return first, first
+        (ask1,), (own2, key2, value2) = rest1, rest2
         return first, self.linear_o2(_weigh(own2, ask1, key2, value2)).relu_()
 
     def _projected(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
