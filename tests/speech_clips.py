@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from avs.lips.media import SpeechClip
 
 from avs.core.clips import write_table
+from avs.lips.media import SpeechClip
 
 
 def clip_of(key: str, frames: int, **fields: Any) -> SpeechClip:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avs.lips.media import SpeechClip, SpeechShards
 from speech_clips import clip_of, write_speech
 from test_visual_frontend import formula_weights
 
@@ -17,6 +16,7 @@ from avs.core.execute import ExecutionParams
 from avs.core.store import ItemStore, sha256_file
 from avs.lips.cache import MuseFeatures, in_scope, muse_precompute
 from avs.lips.features import Extractor, MuseParams, make_network
+from avs.lips.media import SpeechClip, SpeechShards
 
 INLINE = ExecutionParams(backend="inline", workers=1, devices="cpu")
 UNTRAINED = MuseParams()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avs.lips.media import SpeechShards
 from speech_clips import clip_of, write_speech
 
 from avs.core.errors import InputError
@@ -16,6 +15,7 @@ from avs.core.execute import ExecutionParams
 from avs.lips.cache import MuseFeatures, muse_precompute
 from avs.lips.exchange import export_published, import_published, verify_features
 from avs.lips.features import MuseParams
+from avs.lips.media import SpeechShards
 from avs.lips.preflight import check_length
 from avs.lips.published import PublishedCache, cache_key, read_features
 
