@@ -122,7 +122,7 @@ def test_nothing_imports_upwards() -> None:
     layers = [
         "core",
         "datasets preprocess standardize doctor",
-        "audio sampling vision lips",
+        "audio lips sampling vision",
         "localization",
         "report",
         "config cli smoke estimate calibration",

@@ -179,7 +179,7 @@ def test_all_that_is_wrong_is_listed_at_once(media: Path, tmp_path: Path) -> Non
     assert length.startswith(
         "MuSE feature length mismatch: 1 of 6 clips, first b: video_len=8, muse_len=7, video=b.mp4"
     )
-    assert other.startswith("MuSE cache entry of other pictures: 1 of 6 clips, first c")
+    assert other.startswith("MuSE cache entry of other media: 1 of 6 clips, first c")
     assert [line.split(":")[0].strip() for line in each] == ["x", "b", "c", "y"]
     with pytest.raises(InputError, match="MuSE cache miss: 1 of 1 clips, first x"):
         features.load(wrong[1])
