@@ -123,7 +123,7 @@ def test_nothing_imports_upwards() -> None:
         "core",
         "datasets preprocess standardize doctor",
         "audio lips sampling vision",
-        "localization",
+        "avsr localization",
         "report",
         "config cli smoke estimate calibration",
     ]
