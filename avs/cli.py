@@ -55,9 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--against", metavar="REV", help="a commit: the page also says what changed since, in results/report/against")
 
     add = command(
-        "weights", fetch_weights, "list the published weights, or fetch some for work offline", "weights yamnet"
+        "weights",
+        fetch_weights,
+        "list the published weights, fetch some for work offline, or convert a checkpoint of the speech study",
+        "weights convert model_0147.model seanet.safetensors",
     )
-    add("names", nargs="*", metavar="NAME", help="an encoder or an eventness method")
+    add("names", nargs="*", metavar="NAME", help="an encoder or an eventness method; or: convert IN OUT.safetensors")
 
     add = command("doctor", doctor, "say what is wrong with a data set, before it costs anything", "doctor --full")
     add("--dataset", metavar="NAME", help="default: that of params.yaml")
@@ -163,6 +166,9 @@ def report(options: argparse.Namespace) -> None:
 
 def fetch_weights(options: argparse.Namespace) -> None:
     """Print where the weights of `names` lie, fetched if need be; without names, what there is, from where."""
+    if options.names[:1] == ["convert"]:
+        convert_weights(options.names[1:])
+        return
     from avs.audio.eventness import published_weights
     from avs.core.weights import fetch
     from avs.report.weights import described
@@ -173,6 +179,16 @@ def fetch_weights(options: argparse.Namespace) -> None:
         raise InputError(f"no published weights of {', '.join(unknown)} (there are: {', '.join(sources)})")
     for name in options.names or sources:
         print(f"{name}\t{fetch(sources[name])}" if options.names else described(name, sources[name]))
+
+
+def convert_weights(paths: list[str]) -> None:
+    """Write a published checkpoint as safetensors, with a description beside it, and say how its keys were met."""
+    from avs.avsr.checkpoints import convert
+
+    if len(paths) != 2:
+        raise InputError("weights convert takes two paths: weights convert model_0147.model seanet.safetensors")
+    source, target = map(Path, paths)
+    print(convert(source, target), f"written: {target}, {target.with_suffix('.json')}", sep="\n")
 
 
 def doctor(options: argparse.Namespace) -> None:

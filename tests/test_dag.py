@@ -170,7 +170,7 @@ def test_nothing_imports_upwards() -> None:
         "core",
         "datasets speech preprocess standardize doctor",
         "audio sampling vision lips",
-        "localization",
+        "avsr localization",
         "report",
         "config cli smoke estimate calibration",
     ]
