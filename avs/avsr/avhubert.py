@@ -181,12 +181,10 @@ class _SelfAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(config.width, config.width) for _ in range(4))
 
     def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        projected = [
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.q_proj, self.k_proj, self.v_proj)
-        ]
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        query, key, value = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in layers)
         dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(*projected, attn_mask=keys, dropout_p=dropout)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=keys, dropout_p=dropout)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
