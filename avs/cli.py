@@ -43,9 +43,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
     add = command(
-        "weights", fetch_weights, "list the published weights, or fetch some for work offline", "weights yamnet"
+        "weights",
+        fetch_weights,
+        "list the published weights, fetch some for work offline, or convert a checkpoint of the speech study",
+        "weights convert model_0147.model seanet.safetensors",
     )
-    add("names", nargs="*", metavar="NAME", help="an encoder or an eventness method")
+    add("names", nargs="*", metavar="NAME", help="an encoder or an eventness method; or: convert IN OUT.safetensors")
 
     add = command("doctor", doctor, "say what is wrong with a data set, before it costs anything", "doctor --full")
     add("--dataset", metavar="NAME", help="default: that of params.yaml")
@@ -81,6 +84,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("clip", metavar="CLIP", help="its key in index.tsv, or its video where that has one row")
     add("folder", type=Path, metavar="DIR")
     add("--media", type=Path, default=Path("data/media/clips"), metavar="DIR", help="default: data/media/clips")
+
+    add = command(
+        "muse-cache", muse_cache, "read, write or check MuSE features in the published layout", "muse-cache import DIR"
+    )
+    add("action", choices=["import", "export", "verify"])
+    add("folder", type=Path, nargs="?", default=Path("data/muse"), metavar="DIR", help="to verify, default: data/muse")
+    add("--videos", metavar="PATH", help="where the videos lie, or lay, as the folder's keys have it; default: as here")
+    add("--media", type=Path, default=Path("data/media/speech"), metavar="DIR", help="default: data/media/speech")
     return parser
 
 
@@ -93,6 +104,9 @@ def show_tables(options: argparse.Namespace) -> None:
 
 def fetch_weights(options: argparse.Namespace) -> None:
     """Print where the weights of `names` lie, fetched if need be; without names, the source of all there are."""
+    if options.names[:1] == ["convert"]:
+        convert_weights(options.names[1:])
+        return
     from avs.audio.eventness import published_weights
     from avs.core.weights import fetch
     from avs.vision.encoder import PUBLISHED
@@ -102,6 +116,16 @@ def fetch_weights(options: argparse.Namespace) -> None:
         raise InputError(f"no published weights of {', '.join(unknown)} (there are: {', '.join(sources)})")
     for name in options.names or sources:
         print(name, fetch(sources[name]) if options.names else sources[name], sep="\t")
+
+
+def convert_weights(paths: list[str]) -> None:
+    """Write a published checkpoint as safetensors, with a description beside it, and say how its keys were met."""
+    from avs.avsr.checkpoints import convert
+
+    if len(paths) != 2:
+        raise InputError("weights convert takes two paths: weights convert model_0147.model seanet.safetensors")
+    source, target = map(Path, paths)
+    print(convert(source, target), f"written: {target}, {target.with_suffix('.json')}", sep="\n")
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -178,6 +202,26 @@ def export(options: argparse.Namespace) -> None:
 
     clip = MediaShards(options.media).export(options.clip, options.folder)
     print(f"{clip.key}: {clip.label!r} in [{clip.start:g}, {clip.end:g}) s, written to {options.folder}")
+
+
+def muse_cache(options: argparse.Namespace) -> None:
+    from avs.lips.exchange import export_published, import_published, verify_features
+
+    muse = _config().muse
+    where = options.media, options.folder
+    if options.action == "export":
+        count = export_published(Path("data/muse"), *where, options.videos)
+        print(f"{count} clips written to {options.folder}")
+    elif options.action == "import":
+        digest, count, missing = import_published(*where, muse, options.videos)
+        print(f"{count} clips imported, {len(missing)} missing{f', first {missing[0].clip}' if missing else ''}")
+        print(f"to use them: dvc exp run -S muse.checkpoint=imported:{digest}")
+    else:
+        total, problems = verify_features(*where, muse, options.videos)
+        print(*problems, sep="\n", end="\n" if problems else "")
+        if problems:
+            sys.exit(f"{len(problems)} problems with {total} clips in {options.folder}")
+        print(f"{total} clips in {options.folder}: each has its features")
 
 
 def _dataset(config: Config, options: argparse.Namespace) -> Dataset:

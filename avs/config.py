@@ -8,6 +8,7 @@ from avs.audio.eventness import EventnessParams
 from avs.core.execute import ExecutionParams
 from avs.core.params import params, read
 from avs.datasets import DataParams, DatasetName
+from avs.lips.features import MuseParams
 from avs.localization.train import P0Params
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
@@ -26,6 +27,7 @@ class Config:
     budget: BudgetParams
     cache: CacheParams
     p0: P0Params
+    muse: MuseParams
     execution: ExecutionParams
 
     def __post_init__(self) -> None:

@@ -122,7 +122,7 @@ def test_nothing_imports_upwards() -> None:
     layers = [
         "core",
         "datasets preprocess standardize doctor",
-        "audio sampling vision",
+        "audio sampling vision lips",
         "localization",
         "report",
         "config cli smoke estimate calibration",

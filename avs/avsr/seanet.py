@@ -1,9 +1,9 @@
 """SEANet: the voice of the face that one sees, out of a mixture, with a model of the noise beside that of the voice.
 
-The published architecture and state dict (arXiv 2404.18501), in an order of work that is several times as fast: frames stay
-in one layout, `[batch, chunk, place in the chunk, channel]`, in which both paths of a block read their sequences without
-copies; what the last stage's voice does not need is left out; attention runs slice by slice, in the processor's cache.
-All of that is exact but for rounding.
+The published architecture and state dict (arXiv 2404.18501), in an order of work that is faster, and exact but for
+rounding: frames stay in one layout, [batch, chunk, place in the chunk, channel], in which both paths of a block read
+their sequences with few copies; what the last voice does not need is left out; attention runs slice by slice, in the
+processor's cache, and never holds a matrix of scores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avs.core.checkpoint import KeyReport
 from avs.core.errors import InputError
 
 SAMPLES_PER_FRAME = 640  # 16 kHz to 25 fps
@@ -24,7 +23,7 @@ VISUAL_DIM = 512
 _VISUAL_CHANNELS, _VISUAL_HIDDEN, _VISUAL_BLOCKS = 256, 512, 5
 _HEADS, _HEAD_DIM = 4, 64
 _EPS = 1e-8
-_SLICE = 4096  # frames that attention handles at once
+_SLICE = 1024  # frames that a processor's cache holds with all their queries, keys and values
 
 
 class Stages(NamedTuple):
@@ -35,12 +34,13 @@ class Stages(NamedTuple):
 
 
 class SEANet(nn.Module):
-    """Mixture [B,S] at 16 kHz and MuSE features [B,T,512] at 25 Hz, S = 640 T -> the voice [B,S], in float32.
+    """Mixture [B,S] at 16 kHz and MuSE features [B,T,512] at 25 Hz, S = 640 T -> the voice [B,S].
 
     N filters of L samples, B channels in the separator, H in each direction of an LSTM, chunks of K frames, R stages.
     """
 
-    key_report: KeyReport | None = None  # of the checkpoint that was loaded
+    encoder: Any
+    decoder: Any
 
     def __init__(self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = 100, R: int = 6) -> None:
         super().__init__()
@@ -57,14 +57,16 @@ class SEANet(nn.Module):
                 nn.init.xavier_normal_(parameter)
 
     def forward(self, mixture: Tensor, visual: Tensor, *, stages: bool = False) -> Any:
-        """The voice [B,S], or with `stages` what every stage says, `Stages`; in float32 also inside autocast.
+        """The voice [B,S], or with `stages` what every stage says, `Stages`; in the weights' precision, also
+        inside autocast.
 
         All rows have one length: zeros at the end of a shorter one would change all of it (see `separate`).
         Raises InputError where S is not 640 T, or nothing is there.
         """
         check_lengths(mixture, visual)
         with torch.autocast(mixture.device.type, enabled=False):
-            mixture, visual = mixture.float(), visual.float()
+            dtype = self.encoder.conv1d_U.weight.dtype
+            mixture, visual = mixture.to(dtype), visual.to(dtype)
             weights = functional.relu(self.encoder.conv1d_U(mixture[:, None])).transpose(1, 2)
             found = [self._decode(weights * mask) for mask in self.separator(weights, visual, stages=stages)]
         if not stages:
@@ -99,15 +101,14 @@ def check_lengths(mixture: Tensor, visual: Tensor) -> None:
 
 
 def separate(model: SEANet, mixture: Tensor, visual: Tensor, frames: Sequence[int]) -> Tensor:
-    """A padded batch, mixture [B,S] and visual [B,T,512] with `frames` valid of each row -> voices [B,S], padded by zeros.
+    """A padded batch, mixture [B,S] and visual [B,T,512], `frames` valid of each row -> voices [B,S], padded by zeros.
 
     Rows of equal length go through the model together, others apart, so that each is what it would be alone.
     """
-    if len(frames) != len(mixture) or not all(1 <= count <= visual.shape[1] for count in frames):
-        raise InputError(
-            f"frames ({list(frames)}) must be from 1 to {visual.shape[1]}, one for each of {len(mixture)} rows"
-        )
     check_lengths(mixture, visual)
+    if len(frames) != len(mixture) or not all(1 <= count <= visual.shape[1] for count in frames):
+        limits = f"from 1 to {visual.shape[1]}, one for each of {len(mixture)} rows"
+        raise InputError(f"frames ({list(frames)}) must be {limits}")
     found: list[Tensor] = [mixture] * len(mixture)
     for count in sorted(set(frames)):
         rows = [row for row, own in enumerate(frames) if own == count]
@@ -135,7 +136,7 @@ class _Separator(nn.Module):
         self.adder = _Adder(N, B)
 
     def forward(self, weights: Tensor, visual: Tensor, *, stages: bool) -> list[Tensor]:
-        """The last stage's mask of the voice; with `stages` all masks: voice and noise of the first stage, and so on."""
+        """The last mask of the voice; with `stages` all masks: voice and noise of the first stage, then of the next."""
         start = _chunked(self._joined(weights, visual), self.K)
         masks, speech, noise = [], start, start
         for stage in range(self.R):
@@ -238,8 +239,8 @@ class _Cross(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.intra_cross, self.inter_cross = _CrossLayer(channels), _CrossLayer(channels)
-        for name in ("intra_norm_s", "intra_norm_n", "inter_norm_s", "inter_norm_n"):
-            self.add_module(name, _ChannelsLastNorm(channels))
+        self.intra_norm_s, self.intra_norm_n = _ChannelsLastNorm(channels), _ChannelsLastNorm(channels)
+        self.inter_norm_s, self.inter_norm_n = _ChannelsLastNorm(channels), _ChannelsLastNorm(channels)
 
     def forward(self, speech: Tensor, noise: Tensor, *, both: bool) -> tuple[Tensor, Tensor]:
         """both: False leaves the noise as it was before the second layer, for a last stage of which none is asked."""
@@ -269,7 +270,7 @@ class _CrossLayer(nn.Module):
     def forward(self, one: Tensor, two: Tensor, *, both: bool) -> tuple[Tensor, Tensor]:
         """What is to be added to each stream, before its norm; `both` False: to the first, twice."""
         normed = [self._normed(self.norm1, one), self._normed(self.norm2, two)]
-        count = max(1, _SLICE // one.shape[2])
+        count = len(one) * one.shape[1] if one.is_cuda else max(1, _SLICE // one.shape[2])
         parts = [
             self._attend(*pair, both=both) for pair in zip(*(x.flatten(0, 1).split(count) for x in normed), strict=True)
         ]
@@ -282,18 +283,19 @@ class _CrossLayer(nn.Module):
 
     def _attend(self, one: Tensor, two: Tensor, *, both: bool) -> tuple[Tensor, Tensor]:
         """A slice of sequences [n,L,C]."""
-        own1, ask1, key1, value1 = self._projected(one, ("q1_self", "q1", "k1", "v1"))
-        own2, ask2, key2, value2 = self._projected(two, ("q2_self", "q2", "k2", "v2"))
-        first = functional.relu(self.linear_o1(_weigh(own1, ask2, key1, value1)))
+        own1, key1, value1, *rest1 = self._projected(one, ("q1_self", "k1", "v1", "q1")[: 4 if both else 3])
+        ask2, *rest2 = self._projected(two, ("q2", "q2_self", "k2", "v2")[: 4 if both else 1])
+        first = self.linear_o1(_weigh(own1, ask2, key1, value1)).relu_()
         if not both:
             return first, first
-        return first, functional.relu(self.linear_o2(_weigh(own2, ask1, key2, value2)))
+        (ask1,), (own2, key2, value2) = rest1, rest2
+        return first, self.linear_o2(_weigh(own2, ask1, key2, value2)).relu_()
 
     def _projected(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
         """By several layers at once: [n,L,C] -> as many [n,heads,L,64]."""
         layers: list[Any] = [self.get_submodule(f"linear_{name}") for name in names]
         weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-        projected = functional.relu(functional.linear(x, weight, bias))
+        projected = functional.linear(x, weight, bias).relu_()
         return projected.unflatten(-1, (len(names), _HEADS, _HEAD_DIM)).permute(2, 0, 3, 1, 4).unbind(0)
 
 

@@ -93,14 +93,33 @@ def load_strict(
     most counts. `ignored`: patterns (`decoder.*`) of names, prefix stripped, that the file may have beyond. Unless
     every tensor of the module and all others of the file are matched, nothing is loaded and InputError has the report.
     """
+    report, named = _matched(module, tensors, source, prefixes, ignored)
+    module.load_state_dict(named)
+    return report
+
+
+def check_strict(
+    module: nn.Module, tensors: Mapping[str, Tensor], *, source: str | os.PathLike[str], prefixes: Sequence[str] = ()
+) -> None:
+    """Raise InputError where `load_strict` would; the module may be one on the meta device, which takes no memory."""
+    _matched(module, tensors, source, prefixes, ())
+
+
+def _matched(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str | os.PathLike[str],
+    prefixes: Sequence[str],
+    ignored: Sequence[str],
+) -> tuple[KeyReport, dict[str, Tensor]]:
+    """The report, and the module's tensors of the file under its own names."""
     state = module.state_dict()
     ways = [(prefix, *_stripped(tensors, prefix)) for prefix in ("", *prefixes)]
     prefix, named, rest = max(ways, key=lambda way: sum(name in state for name in way[1]))
     report = _compare(state, named, [*rest, *(name for name in named if name not in state)], ignored, prefix)
     if not report.fits:
         raise InputError(f"{source}: tensors do not fit {type(module).__name__}: {'; '.join(str(report).splitlines())}")
-    module.load_state_dict({name: named[name] for name in state})
-    return report
+    return report, {name: named[name] for name in state}
 
 
 def _stripped(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], list[str]]:

@@ -1,0 +1,123 @@
+"""Published checkpoints of the speech study: files in, models out, and the same models as safetensors.
+
+A loaded model has `key_report`, which says how its tensors and those of the file met (see avs.core.checkpoint).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from avs.avsr.seanet import SEANet
+from avs.core.checkpoint import KeyReport, check_strict, load_strict, read_tensors
+from avs.core.errors import InputError
+from avs.core.store import atomic, sha256_file, write_json
+from avs.lips import visual_frontend
+from avs.lips.visual_frontend import VisualFrontend
+
+_PREFIXES = ("model.", "module.", "module.model.")
+_LARGEST = 4096  # of a size that a file claims
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model: a name that only its files have, what reads them, and the sizes to write down."""
+
+    mark: str
+    load: Callable[[Path], nn.Module]
+    sizes: Callable[[Mapping[str, Tensor]], dict[str, int]] = lambda _: {}
+
+
+def load_seanet(path: str | os.PathLike[str], *, K: int = 100) -> SEANet:
+    """SEANet of a published `model_NNNN.model`, with or without its prefix `model.`, in eval mode.
+
+    Its sizes are those of the file's tensors; K, the length of a chunk, leaves no trace in them. Nothing in the file
+    can run. Raises InputError unless each tensor is there in its shape, and no other.
+    """
+    tensors = read_tensors(path)
+    sizes = seanet_sizes(tensors, path)
+    with torch.device("meta"):  # no memory is taken for sizes that a file only claims
+        check_strict(SEANet(K=K, **sizes), tensors, source=path, prefixes=_PREFIXES)
+    network = SEANet(K=K, **sizes)
+    return _reported(network, load_strict(network, tensors, source=path, prefixes=_PREFIXES))
+
+
+def seanet_sizes(tensors: Mapping[str, Tensor], source: str | os.PathLike[str] = "SEANet") -> dict[str, int]:
+    """N, L, B, H and R as the shapes and names of a state dict have them, as published where it has not."""
+    bare = {re.sub(r"^(module\.)?(model\.)?", "", name): value for name, value in tensors.items()}
+    shapes = {
+        "N": ("encoder.conv1d_U.weight", 0),
+        "L": ("encoder.conv1d_U.weight", 2),
+        "B": ("separator.bottleneck_conv1x1.weight", 0),
+        "H": ("separator.rnn_s.0.intra_rnn.weight_hh_l0", 1),
+    }
+    found = {size: bare[name].shape[axis] for size, (name, axis) in shapes.items() if _has(bare, name, axis)}
+    stages = {int(match[1]) for name in bare if (match := re.match(r"separator\.rnn_s\.(\d{1,2})\.", name))}
+    found |= {"R": max(stages) + 1} if stages else {}
+    if too_large := {size: number for size, number in found.items() if not 1 <= number <= _LARGEST}:
+        raise InputError(f"{source}: no SEANet has these sizes: {too_large}")
+    return found
+
+
+def load_visual_frontend(path: str | os.PathLike[str]) -> VisualFrontend:
+    """MuSE's visual front-end of a published `visual_frontend.pt`, in eval mode; see avs.lips.visual_frontend."""
+    return _reported(*visual_frontend.load_visual_frontend(path))
+
+
+KINDS: dict[str, Kind] = {
+    "seanet": Kind("separator.adder.mask_conv1x1.weight", load_seanet, seanet_sizes),
+    "muse_visual_frontend": Kind("resnet.layer1.conv1a.weight", load_visual_frontend),
+}
+
+
+def convert(source: Path, target: Path) -> KeyReport:
+    """Write the model of a checkpoint as safetensors under its own names, and what it is as JSON beside it.
+
+    Raises InputError for a file of no kind known here, one that does not fit its kind, and a target of another suffix.
+    """
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target} must end in .safetensors")
+    tensors = read_tensors(source)
+    name = _recognised(tensors, source)
+    network: Any = KINDS[name].load(source)
+    state = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
+    config = {
+        "kind": name,
+        "sizes": KINDS[name].sizes(tensors),
+        "tensors": len(state),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "source": source.name,
+        "source_sha256": sha256_file(source),
+        "keys": str(network.key_report).splitlines(),
+    }
+    with atomic(target) as file:
+        file.write(safetensors.torch.save(state, {"format": "pt", "config": json.dumps(config)}))
+    write_json(target.with_suffix(".json"), config)
+    return network.key_report
+
+
+def _recognised(tensors: Mapping[str, Tensor], source: Path) -> str:
+    for name, kind in KINDS.items():
+        if any(prefix + kind.mark in tensors for prefix in ("", *_PREFIXES)):
+            return name
+    first = ", ".join(list(tensors)[:3]) or "nothing"
+    raise InputError(f"{source}: is none of {', '.join(KINDS)}: its tensors are {first}, …")
+
+
+def _has(tensors: Mapping[str, Tensor], name: str, axis: int) -> bool:
+    return name in tensors and tensors[name].ndim > axis
+
+
+def _reported(network: Any, report: KeyReport) -> Any:
+    network.eval()
+    network.key_report = report
+    return network

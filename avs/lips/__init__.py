@@ -1,0 +1,1 @@
+"""Mouths: their pictures, and the features that MuSE's visual front-end sees in them."""
