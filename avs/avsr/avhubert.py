@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from avs.avsr import fbank
 from avs.avsr.resnet import DIM, LipResNet
+from avs.core.checkpoint import KeyReport
 from avs.core.errors import InputError
 
 SIDE = 88  # pixels of a mouth
@@ -70,6 +71,8 @@ class AVHubertConfig:
 
 class AVHubertEncoder(nn.Module):
     """Sound and lips at 25 Hz -> features [B,T,width]. See `forward`."""
+
+    key_report: KeyReport | None = None  # of a model that was loaded
 
     def __init__(self, config: AVHubertConfig) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class PrefixScorer:
 
     def score(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """What CTC adds to each beginning's log-probability: by each of `tokens` [B,K,P], and by the end [B,K]."""
-        clips, beams, count = tokens.shape
+        _, beams, count = tokens.shape
         own = self._frames.transpose(1, 2).gather(1, tokens.flatten(1)[..., None].expand(-1, -1, self._frames.shape[1]))
         own = own.unflatten(1, (beams, count))
         either = torch.logaddexp(self._token, self._blank)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,8 @@ class Past:
 
 class Decoder(nn.Module):
     """Tokens so far, and what the encoder says of a clip -> logits of the next token."""
+
+    layers: Any
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()

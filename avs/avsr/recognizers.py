@@ -16,6 +16,8 @@ from avs.avsr.beam import FAIRSEQ_END, Hypothesis
 from avs.avsr.ctc import BLANK
 from avs.avsr.decoders import Decoder, DecoderConfig
 from avs.avsr.fbank import INT16
+from avs.avsr.text import Tokenizer
+from avs.core.checkpoint import KeyReport
 from avs.core.errors import InputError
 
 SMOOTHING = 0.1  # of labels, in both recipes
@@ -43,6 +45,8 @@ class Seq2Seq(nn.Module):
     """AV-HuBERT as fine-tuned by its authors: an attention decoder of 1000 pieces of words, pad 1, end 2."""
 
     sound_scale = INT16  # of sound in [-1, 1], as it was trained on
+    key_report: KeyReport | None = None  # of a model that was loaded
+    tokenizer: Tokenizer | None = None
 
     def __init__(self, encoder: AVHubertConfig, decoder: DecoderConfig) -> None:
         super().__init__()
@@ -83,6 +87,8 @@ class CtcAttention(nn.Module):
     """AV-HuBERT with CTC and an attention decoder, as in MCoRec's recipe: blank 0, start and end the last token."""
 
     sound_scale = 1.0
+    key_report: KeyReport | None = None
+    tokenizer: Tokenizer | None = None
 
     def __init__(self, encoder: AVHubertConfig, decoder: DecoderConfig) -> None:
         super().__init__()
