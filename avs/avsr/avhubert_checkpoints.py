@@ -166,7 +166,11 @@ def _fairseq(content: Mapping[Any, Any], path: Path) -> _Content:
         if settings.get(name, value) != value:
             raise InputError(f"{path}: {name} is {settings[name]!r}; only models with {value!r} are supported")
     heads = {part: settings.get(f"{part}_attention_heads", known) for part, known in _FAIRSEQ_HEADS.items()}
-    return _Content(_named(content["model"], path), heads, _pickled_tokenizer(content, path))
+    tensors = _named(content["model"], path)
+    tied = tensors.pop("decoder.output_projection.weight", None)  # some releases write the embedding twice
+    if tied is not None and not torch.equal(tied, tensors.get("decoder.embed_tokens.weight", tied)):
+        raise InputError(f"{path}: its decoder's output weights are not its embedding, which is not supported")
+    return _Content(tensors, heads, _pickled_tokenizer(content, path))
 
 
 def _settings(content: Mapping[Any, Any]) -> dict[str, Any]:
