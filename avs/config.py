@@ -9,9 +9,11 @@ from avs.core.execute import ExecutionParams
 from avs.core.params import params, read
 from avs.datasets import DataParams, DatasetName
 from avs.lips.features import MuseParams
+from avs.lips.preprocess import LipsParams
 from avs.localization.train import P0Params
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
+from avs.speech import SpeechDataParams, SpeechName
 from avs.vision.cache import CacheParams
 
 
@@ -28,6 +30,9 @@ class Config:
     cache: CacheParams
     p0: P0Params
     muse: MuseParams
+    speech_dataset: SpeechName
+    speech_data: SpeechDataParams
+    lips: LipsParams
     execution: ExecutionParams
 
     def __post_init__(self) -> None:

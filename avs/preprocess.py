@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -21,10 +20,10 @@ from avs.core.clips import Clip, Failed, locate, read_table, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, jpeg, read_media, unjpeg, unwav, wav
+from avs.core.shards import SHARD_BYTES, add_member, packed, read_members, write_shards
 from avs.core.store import ItemStore, atomic, item_key, sha256_file
 
 VERSION = 1  # raise when the decoded frames or sound of a clip change
-SHARD_BYTES = 64 << 20
 _FLAGS = "flags"  # name of the member of an item that holds the clip's flags
 
 
@@ -52,7 +51,7 @@ def preprocess(
     reasons = {key: r.reason for (key, _), r in zip(jobs, results, strict=True) if isinstance(r, Failure)}
     failed = [Failed(c.key, c.video, reasons[k]) for k, c in zip(keys, clips, strict=True) if k in reasons]
     usable = [(key, clip) for key, clip in zip(keys, clips, strict=True) if key not in reasons]
-    rows = _write_shards(usable, store, out)
+    rows = write_shards(usable, out, partial(_append, store), SHARD_BYTES)
     write_table(out / "index.tsv", rows, MediaClip)
     return rows, failed, len(jobs) - len({key for key, _ in jobs if key in reasons})
 
@@ -95,7 +94,7 @@ class MediaShards:
         """`audio.wav` and `frames/0.jpg`, `frames/1.jpg`, …, as they are in the shard."""
         with (self._folder / clip.shard).open("rb") as file:
             file.seek(clip.offset)
-            found = dict(_read_members(file, 1 + clip.seconds))
+            found = dict(read_members(file, 1 + clip.seconds))
         return {name: found[f"{clip.key}/{name}"] for name in ("audio.wav", *_frame_names(clip.seconds))}
 
     def export(self, name: str, folder: Path) -> MediaClip:
@@ -129,11 +128,7 @@ def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     media = read_media(path, clip.seconds, start=clip.clip_start)
     names = ["audio.wav", *_frame_names(clip.seconds), _FLAGS]
     contents = [wav(media.audio), *map(jpeg, media.frames), ",".join(media.flags).encode()]
-    item = io.BytesIO()
-    with tarfile.open(fileobj=item, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in zip(names, contents, strict=True):
-            _add(tar, name, content)
-    store.save(key, item.getvalue())
+    store.save(key, packed(dict(zip(names, contents, strict=True))))
 
 
 @lru_cache(maxsize=16)
@@ -142,46 +137,13 @@ def _digest(path: Path, size: int, changed: int) -> str:
     return sha256_file(path)
 
 
-def _write_shards(usable: list[tuple[str, Clip]], store: ItemStore, out: Path) -> list[MediaClip]:
-    rows: list[MediaClip] = []
-    pending = iter(usable)
-    upcoming = next(pending, None)
-    while upcoming:
-        name = f"shard-{len({row.shard for row in rows}):05d}.tar"
-        with (
-            atomic(out / name) as file,
-            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            while upcoming and tar.offset < SHARD_BYTES:
-                rows.append(_append(tar, name, upcoming[1], store.load(upcoming[0])))
-                upcoming = next(pending, None)
-    return rows
-
-
-def _append(tar: tarfile.TarFile, shard: str, clip: Clip, item: bytes) -> MediaClip:
-    offset = tar.offset
-    flags = ""
-    for name, content in _read_members(io.BytesIO(item)):
+def _append(store: ItemStore, tar: tarfile.TarFile, shard: str, usable: tuple[str, Clip]) -> MediaClip:
+    key, clip = usable
+    item, offset, flags = store.load(key), tar.offset, ""
+    for name, content in read_members(io.BytesIO(item)):
         if name == _FLAGS:
             flags = content.decode()
         else:
-            _add(tar, f"{clip.key}/{name}", content)
+            add_member(tar, f"{clip.key}/{name}", content)
     digest = hashlib.sha256(item).hexdigest()
     return MediaClip(**vars(replace(clip, media=digest, flags=flags)), shard=shard, offset=offset)
-
-
-def _read_members(file: IO[bytes], limit: int | None = None) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=file, mode="r|") as tar:
-        for number, member in enumerate(tar, 1):
-            content = tar.extractfile(member)
-            assert content is not None, f"{member.name} is not a file"
-            yield member.name, content.read()
-            if number == limit:
-                return
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a file whose header holds nothing that differs between machines or runs."""
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    tar.addfile(info, io.BytesIO(content))

@@ -15,14 +15,15 @@ from avs.core.provenance import measured
 from avs.core.store import copy_results, runs_root
 
 
-def run(stage: Callable[[Any], dict[str, Any]]) -> None:
+def run(stage: Callable[[Any], dict[str, Any]], name: str = "") -> None:
     """Run a stage once all of params.yaml is checked, print what it did, record what it cost, copy its results out.
 
+    name: as DVC calls it, where its module and arguments do not say so.
     A mistake of the user's is told in one line. Ctrl-C and SIGTERM stop it at once, which loses nothing finished.
     """
     from avs.config import load_config  # it imports every part of avs: not for the worker processes
 
-    name = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    name = name or "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config()

@@ -1,6 +1,7 @@
 """dvc.yaml against the code: each stage depends on the modules that it imports and the parameters that it reads."""
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 from typing import get_args
@@ -9,14 +10,33 @@ import pytest
 import yaml
 
 from avs.datasets import DatasetName
+from avs.speech import SpeechName
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 UNTRACKED = ("avs/core", "avs/config.py", "avs/__init__.py", "stages/__init__.py")
 
 
-def body(stage: str) -> dict:
-    return STAGES[stage].get("do", STAGES[stage])
+def expanded(dvc_yaml: dict) -> dict[str, dict]:
+    """Stages by the names that DVC gives them: parts of `foreach` items in their places, repeats left out."""
+    stages = {}
+    for name, stage in dvc_yaml["stages"].items():
+        items = {f"{name}@{key}": (key, item) for key, item in stage.get("foreach", {}).items()} or {name: ("", {})}
+        for full, (key, item) in items.items():
+            text = yaml.safe_dump(stage.get("do", stage)).replace("${key}", key)
+            text = re.sub(r"\$\{item\.(\w+)\[(\d+)\]\}", lambda m, item=item: item[m[1]][int(m[2])], text)
+            body = yaml.safe_load(re.sub(r"\$\{item\.(\w+)\}", lambda m, item=item: item[m[1]], text))
+            repeats = {part: list(dict.fromkeys(body[part])) for part in ("deps", "params")}
+            assert all(set(item[part]) <= set(body[part]) for part in repeats if item), f"{full} leaves something out"
+            stages[full] = body | repeats
+    return stages
+
+
+STAGES = expanded(yaml.safe_load((ROOT / "dvc.yaml").read_text()))
+STUDIES = {"clips": ("data", DatasetName, 7), "speech": ("speech_data", SpeechName, 4)}
+
+
+def script(stage: str) -> Path:
+    return ROOT / f"{STAGES[stage]['cmd'].removeprefix('python -m ').split()[0].replace('.', '/')}.py"
 
 
 def imported(path: Path) -> set[Path]:
@@ -64,30 +84,31 @@ def unit(path: Path) -> str:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_dependencies_are_the_imports(stage: str) -> None:
-    declared = {dep for dep in body(stage)["deps"] if dep.startswith(("avs/", "stages/"))}
-    assert declared == {unit(module) for module in closure(ROOT / f"stages/{stage}.py")}
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("avs/", "stages/"))}
+    assert declared == {unit(module) for module in closure(script(stage))}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_are_those_that_the_stage_reads(stage: str) -> None:
     """Each block of `config` that the script touches is tracked, and no other, but for `execution`."""
-    tree = ast.parse((ROOT / f"stages/{stage}.py").read_text())
+    tree = ast.parse(script(stage).read_text())
     touched = {
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "config"
     }
-    tracked = {name.split(".")[0] for name in body(stage)["params"]}
+    tracked = {name.split(".")[0] for name in STAGES[stage]["params"]}
     # preprocess needs the data set only to find the folder: what lies there is pinned by digest in clips.tsv
-    assert touched - {"execution"} - ({"dataset"} if stage == "preprocess" else set()) == tracked
+    chosen = {"dataset", "speech_dataset"} if stage.startswith("preprocess@") else set()
+    assert touched - {"execution"} - chosen == tracked
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_tracked_parameters_are_leaves(stage: str) -> None:
     """But for the block of the chosen data set, all of which `install` reads, and none of another's."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name in body(stage)["params"]:
-        if name != "data.${dataset}":
+    for name in STAGES[stage]["params"]:
+        if name not in ("data.${dataset}", "speech_data.${speech_dataset}"):
             assert not isinstance(named(params, name), dict), name
 
 
@@ -97,33 +118,44 @@ def named(tree: dict, name: str) -> object:
     return tree
 
 
-def test_each_data_set_has_a_block_of_leaves() -> None:
+@pytest.mark.parametrize("study", STUDIES)
+def test_each_data_set_has_a_block_of_leaves(study: str) -> None:
+    block, names, _ = STUDIES[study]
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for dataset in get_args(DatasetName):
-        assert not any(isinstance(value, dict) for value in params["data"][dataset].values()), dataset
+    for dataset in get_args(names):
+        assert not any(isinstance(value, dict) for value in params[block][dataset].values()), dataset
 
 
-def test_what_data_sets_are_read_from_is_there_in_a_clone() -> None:
+@pytest.mark.parametrize("study", STUDIES)
+def test_what_data_sets_are_read_from_is_there_in_a_clone(study: str) -> None:
     """DVC refuses a dependency that is absent, and all data sets' are dependencies of `install`."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    names = [dep[2:-1] for dep in body("install")["deps"] if dep.startswith("${")]
-    assert len(names) >= 7
+    names = [dep[2:-1] for dep in STAGES[f"install@{study}"]["deps"] if dep.startswith("${")]
+    assert len(names) >= STUDIES[study][2]
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for path in (str(named(params, name)) for name in names):
         assert any(file == path or file.startswith(f"{path}/") for file in files), path
 
 
+@pytest.mark.parametrize("stage", ["install", "preprocess"])
+def test_the_data_sets_of_the_studies_share_nothing(stage: str) -> None:
+    """So that a change of one never reruns the other."""
+    clips, speech = STAGES[f"{stage}@clips"], STAGES[f"{stage}@speech"]
+    for part in ("deps", "params", "outs"):
+        assert not set(clips[part]) & set(speech[part]), part
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_commands_run_as_modules(stage: str) -> None:
-    assert body(stage)["cmd"].startswith(f"python -m stages.{stage}")
+    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage.partition('@')[0]}")
 
 
 def test_nothing_imports_upwards() -> None:
     layers = [
         "core",
-        "datasets preprocess standardize doctor",
+        "datasets speech preprocess standardize doctor",
         "audio sampling vision lips",
-        "localization",
+        "localization avsr",
         "report",
         "config cli smoke estimate calibration",
     ]

@@ -181,7 +181,7 @@ class _Pictures:
         if self._last is None:
             self.late = time > self._target
         while not self.full and time > self._target:
-            self._chosen.append(_upright(self._last or frame))
+            self._chosen.append(upright(self._last or frame))
         self._last = frame
         self._end = time + float((frame.duration or 0) * frame.time_base)
 
@@ -192,11 +192,12 @@ class _Pictures:
             if self._end <= self._count - 1 + _EPS:
                 raise MediaError(f"video ends at {self._end:.2f} s of {self._count} s")
             self.short = self._end <= self._count - 0.5
-            self._chosen += [_upright(self._last)] * (self._count - len(self._chosen))
+            self._chosen += [upright(self._last)] * (self._count - len(self._chosen))
         return self._chosen
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
+    """RGB uint8 [H,W,3], turned as it is meant to be seen."""
     try:
         picture = frame.to_ndarray(format="rgb24", interpolation=_BITEXACT, threads=1)
     except av.FFmpegError as error:
@@ -207,8 +208,8 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 class Sound:
     """Resamples to 16 kHz mono and lays the samples down at their presentation times."""
 
-    def __init__(self, num_seconds: int, origin: float) -> None:
-        self.samples = np.zeros(num_seconds * RATE, np.int16)
+    def __init__(self, num_seconds: float, origin: float) -> None:
+        self.samples = np.zeros(round(num_seconds * RATE), np.int16)
         self._origin = origin
         self._begun, self._cursor = False, 0
         self._kind: tuple[str, str, int] | None = None

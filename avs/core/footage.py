@@ -1,0 +1,172 @@
+"""Pictures at 25 a second, one by one, and the 640 samples of sound that go with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from avs.core.media import RATE, RUN_UP, MediaError, Sound, decode, opened, streams_of, upright
+
+Seen = TypeVar("Seen")
+FPS = 25
+SAMPLES = RATE // FPS
+MAX_SECONDS = 3600
+_FRAME = 1 / FPS
+_EPS = 1e-3  # Matroska counts in milliseconds
+_ODD_RATE = 0.1  # frames a second off 25
+
+
+@dataclass(frozen=True)
+class Footage(Generic[Seen]):
+    """What was seen of T pictures, int16 [640 * T] of sound, and flags: any of no_audio, other_rate, damaged."""
+
+    seen: list[Seen]
+    audio: np.ndarray
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Span:
+    begin: float
+    end: float
+
+
+def read_footage(
+    path: Path, see: Callable[[int, np.ndarray], Seen], *, start: float = 0, end: float = 0
+) -> Footage[Seen]:
+    """Decode [start, end) seconds of a file in one pass, on one thread; an `end` of 0 is the video's own.
+
+    `see(n, picture)` is shown each in turn, RGB uint8 [H,W,3]: picture n is the one that is on at (n + 0.5) / 25 s,
+    so that video of 25 frames a second stays as it is. Times count from the first frame. Sound is brought to 16 kHz
+    mono, placed by presentation time, and cut, or filled with silence, to the length of the picture.
+
+    Raises MediaError where no use can be made of the file, or where sound or picture begins or ends more than one
+    frame off the other, or off the clip.
+    """
+    with opened(path) as container:
+        video, audio = _two(streams_of(container))
+        spans = [_span(container, stream, end) for stream in (video, audio) if stream is not None]
+        odd = abs(float(video.average_rate or FPS) - FPS) > _ODD_RATE
+    count = _checked_count(spans, start, end)
+    sink, sound, damaged = _read(path, count, spans[0].begin + start, see, seek=start > RUN_UP)
+    if sink.late and start > RUN_UP:
+        sink, sound, damaged = _read(path, count, spans[0].begin + start, see, seek=False)
+    flags = {"no_audio": audio is None, "other_rate": odd, "damaged": damaged}
+    if audio is not None and sound.end < (count - 1) * _FRAME - _EPS:
+        raise MediaError(f"sound cannot be decoded after {sound.end:.2f} s of {count * _FRAME:.2f} s")
+    return Footage(sink.finish(), sound.samples, tuple(name for name, raised in flags.items() if raised))
+
+
+def _two(streams: Sequence[VideoStream | AudioStream]) -> tuple[VideoStream, AudioStream | None]:
+    video, *audio = streams
+    assert isinstance(video, VideoStream)
+    return video, next((stream for stream in audio if isinstance(stream, AudioStream)), None)
+
+
+def _span(container: InputContainer, stream: VideoStream | AudioStream, until: float) -> _Span:
+    """When a stream begins and ends by its packets, which are not decoded; those after `until` are not looked at."""
+    container.seek(0)
+    times: list[float] = []
+    last = 0.0
+    for packet in container.demux(stream):
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None or not packet.size:
+            continue
+        times.append(float(stamp * packet.time_base))
+        last = max(last, times[-1] + float((packet.duration or 0) * packet.time_base))
+        if until and times[-1] > times[0] + until + 1:
+            break
+    if not times:
+        raise MediaError(f"no {stream.type} in it")
+    begin = min(times) if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
+    return _Span(begin, last)
+
+
+def _checked_count(spans: Sequence[_Span], start: float, end: float) -> int:
+    """How many pictures the clip has. Raises MediaError where sound, picture and clip do not go together."""
+    origin = spans[0].begin
+    length = spans[0].end - origin
+    stop = end or length
+    if not 0 <= start < stop <= start + MAX_SECONDS:
+        raise MediaError(f"clip of {stop - start:.2f} s must be longer than 0 and at most {MAX_SECONDS} s long")
+    if length < stop - _FRAME - _EPS:
+        raise MediaError(f"video ends at {length:.2f} s, the clip at {stop:.2f} s")
+    for sound in spans[1:]:
+        if sound.begin - origin > start + _FRAME + _EPS or (not start and origin - sound.begin > _FRAME + _EPS):
+            raise MediaError(f"sound begins at {sound.begin - origin:.2f} s of the picture: more than one frame off")
+        over = sound.end - origin - stop
+        if over < -_FRAME - _EPS or (not end and over > _FRAME + _EPS):
+            what = "the clip" if end else "the picture"
+            raise MediaError(
+                f"sound ends at {sound.end - origin:.2f} s, {what} at {stop:.2f} s: more than one frame off"
+            )
+    count = round((stop - start) * FPS)
+    if not count:
+        raise MediaError(f"clip of {stop - start:.3f} s is shorter than a frame")
+    return count
+
+
+def _read(
+    path: Path, count: int, origin: float, see: Callable[[int, np.ndarray], Seen], *, seek: bool
+) -> tuple[_Pictures[Seen], Sound, bool]:
+    with opened(path) as container:
+        pictures, sound = _Pictures(count, origin, see), Sound(count / FPS, origin)
+        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
+        if seek:
+            with suppress(av.FFmpegError):  # then it is read from its beginning
+                container.seek(round((origin - RUN_UP) * av.time_base))
+        damaged = decode(container, sinks)
+        sound.finish()
+        return pictures, sound, damaged
+
+
+class _Pictures(Generic[Seen]):
+    """Shows what is on at (n + 0.5) / 25 s."""
+
+    def __init__(self, count: int, origin: float, see: Callable[[int, np.ndarray], Seen]) -> None:
+        self.late = True  # whether even the first frame came too late for the first picture
+        self._count, self._origin, self._see = count, origin, see
+        self._seen: list[Seen] = []
+        self._last: av.VideoFrame | None = None
+        self._end = 0.0
+
+    @property
+    def full(self) -> bool:
+        return len(self._seen) == self._count
+
+    def add(self, frame: av.VideoFrame) -> None:
+        stamp = frame.dts if frame.pts is None else frame.pts
+        if stamp is None or frame.time_base is None:
+            return
+        time = float(stamp * frame.time_base) - self._origin
+        if self._last is None:
+            self.late = time > self._target
+        while not self.full and time > self._target:
+            self._show(self._last or frame)
+        self._last = frame
+        self._end = time + float((frame.duration or 0) * frame.time_base)
+
+    @property
+    def _target(self) -> float:
+        return (len(self._seen) + 0.5) / FPS + _EPS
+
+    def finish(self) -> list[Seen]:
+        if self._last is None:
+            raise MediaError("no frame could be decoded")
+        if self._end < (self._count - 1) / FPS - _EPS and not self.full:
+            raise MediaError(f"video cannot be decoded after {self._end:.2f} s of {self._count / FPS:.2f} s")
+        while not self.full:
+            self._show(self._last)
+        return self._seen
+
+    def _show(self, frame: av.VideoFrame) -> None:
+        self._seen.append(self._see(len(self._seen), upright(frame)))
