@@ -24,7 +24,7 @@ from benchmarks import record
 from benchmarks.plain_seanet import plain_forward
 
 SECONDS = (1, 5, 15, 60)
-PLAIN_UP_TO = 15  # seconds: the plain one's attention matrices of a minute alone are 30 GB written and read
+PLAIN_UP_TO = 15  # seconds; of a minute the plain one would hold several matrices of 1.5 GB each
 REPEATS = {1: 3, 5: 2}  # the best of so many
 FPS = 25
 
@@ -47,7 +47,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         kinds = [row.get(kind) for kind in ("ours", "all_stages", "plain")]
         seconds = [f"{kind['cpu_seconds']:.2f} s" if kind else "not measured" for kind in kinds]
         memory = [f"{kind['memory_mb']} MB" if kind else "not measured" for kind in (kinds[0], kinds[2])]
-        lines.append(f"| {' | '.join([f'{row["seconds"]} s', *seconds, str(row.get('ratio', '')), *memory])} |")
+        cells = [f"{row['seconds']} s", *seconds, str(row.get("ratio", "not measured")), *memory]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -1,27 +1,36 @@
-"""Small speech data for tests: mouth crops of noise, as the stage `preprocess@speech` leaves them."""
+"""Small speech data for tests: mouths of noise and silence, as the stage `preprocess@speech` leaves them."""
 
 import hashlib
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from avs.lips.media import SpeechClip
 
 from avs.core.clips import write_table
+from avs.core.media import wav
+from avs.core.shards import add_member, write_shards
+from avs.lips.media import SpeechClip, film
 
 
 def clip_of(key: str, frames: int, **fields: Any) -> SpeechClip:
     base = {"dataset_name": "grid", "split": "train", "video": f"{key}.mp4", "start": 0.0, "end": 0.0}
     media = hashlib.sha256(key.encode()).hexdigest()
-    return SpeechClip(**base | {"key": key, "transcript": "", "frames": frames, "media": media} | fields)
+    rest = {"key": key, "transcript": "", "speaker": "", "sha256": "", "frames": frames, "media": media}
+    return SpeechClip(**base | rest | fields)
 
 
-def write_speech(folder: Path, lengths: Mapping[str, int], **fields: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    clips = [clip_of(key, frames, **fields) for key, frames in lengths.items()]
-    for number, clip in enumerate(clips):
-        pictures = np.random.default_rng(number).integers(0, 256, (clip.frames, 96, 96), dtype=np.uint8)
-        np.save(folder / f"{clip.key}.npy", pictures)
-    write_table(folder / "index.tsv", clips, SpeechClip)
+def write_speech(folder: Path, lengths: Mapping[str, int]) -> Path:
+    """Clips of those names and lengths."""
+
+    def append(tar: tarfile.TarFile, shard: str, clip: SpeechClip) -> SpeechClip:
+        start = tar.offset
+        pictures = np.random.default_rng(ord(clip.key)).integers(0, 256, (clip.frames, 96, 96), dtype=np.uint8)
+        add_member(tar, f"{clip.key}/lips.mkv", film(pictures))
+        add_member(tar, f"{clip.key}/audio.wav", wav(np.zeros(640 * clip.frames, np.int16)))
+        return SpeechClip(**vars(clip) | {"shard": shard, "offset": start})
+
+    clips = [clip_of(key, frames) for key, frames in lengths.items()]
+    write_table(folder / "index.tsv", write_shards(clips, folder, append), SpeechClip)
     return folder

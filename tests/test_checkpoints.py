@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,27 @@ def test_no_loader_runs_code(load: Any, nested: bool, tmp_path: Path) -> None:
     payload = Hostile(f"touch {tmp_path}/ran")
     saved(tmp_path / "net.model", seanet().state_dict() | {"extra": [{"deep": (payload,)}] if nested else payload})
     with pytest.raises(InputError, match=r"net\.model: wants to run (posix|nt)\.system, which is refused"):
+        load(tmp_path / "net.model")
+    assert [file.name for file in tmp_path.iterdir()] == ["net.model"]
+
+
+def slip(path: Path) -> None:
+    """One more member, whose name leads out of the folder."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../../outside", b"x")
+
+
+def claim(path: Path) -> None:
+    """The older layout, with a storage of 4 GB declared in a file of 300 kB."""
+    torch.save({"model.extra": torch.zeros(70000)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<i", 70000), struct.pack("<i", 1 << 30)))
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize(("harm", "message"), [(slip, r"without '\.\.'"), (claim, "more than the file holds")])
+def test_no_loader_leaves_its_folder_or_believes_a_size(load: Any, harm: Any, message: str, tmp_path: Path) -> None:
+    harm(saved(tmp_path / "net.model", seanet().state_dict()))
+    with pytest.raises(InputError, match=message):
         load(tmp_path / "net.model")
     assert [file.name for file in tmp_path.iterdir()] == ["net.model"]
 

@@ -154,8 +154,8 @@ def test_nothing_imports_upwards() -> None:
     layers = [
         "core",
         "datasets speech preprocess standardize doctor",
-        "audio sampling vision lips",
-        "localization avsr",
+        "audio lips sampling vision",
+        "avsr localization",
         "report",
         "config cli smoke estimate calibration",
     ]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from golden_fill import pcm16, wave
 
-from avs.avsr.fbank import DIM, INT16, frames, log_bands, log_fbank, rows
+from avs.avsr.fbank import DIM, INT16, _triangles, frames, log_bands, log_fbank, rows
 from avs.core.errors import InputError
 from avs.core.media import read_media
 
@@ -94,6 +94,13 @@ def test_gradients_are_right() -> None:
     sound = torch.from_numpy(wave("grad", (2, 800), scale=0.4)).double().requires_grad_()
     lengths = torch.tensor([800, 500])
     assert torch.autograd.gradcheck(lambda x: log_fbank(x, lengths), sound, eps=1e-7, atol=1e-4, fast_mode=True)
+
+
+def test_a_first_use_without_gradients_does_not_spoil_later_ones() -> None:
+    _triangles.cache_clear()
+    with torch.inference_mode():
+        log_fbank(torch.ones(1, 640))
+    log_fbank(torch.ones(1, 640, requires_grad=True)).sum().backward()
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-30, 1e-20, 1e-9, 1e-4])

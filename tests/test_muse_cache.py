@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avs.lips.media import SpeechClip, SpeechShards
 from speech_clips import clip_of, write_speech
 from test_visual_frontend import formula_weights
 
@@ -17,6 +16,7 @@ from avs.core.execute import ExecutionParams
 from avs.core.store import ItemStore, sha256_file
 from avs.lips.cache import MuseFeatures, in_scope, muse_precompute
 from avs.lips.features import Extractor, MuseParams, make_network
+from avs.lips.media import SpeechClip, SpeechShards
 
 INLINE = ExecutionParams(backend="inline", workers=1, devices="cpu")
 UNTRAINED = MuseParams()
@@ -179,7 +179,7 @@ def test_all_that_is_wrong_is_listed_at_once(media: Path, tmp_path: Path) -> Non
     assert length.startswith(
         "MuSE feature length mismatch: 1 of 6 clips, first b: video_len=8, muse_len=7, video=b.mp4"
     )
-    assert other.startswith("MuSE cache entry of other pictures: 1 of 6 clips, first c")
+    assert other.startswith("MuSE cache entry of other media: 1 of 6 clips, first c")
     assert [line.split(":")[0].strip() for line in each] == ["x", "b", "c", "y"]
     with pytest.raises(InputError, match="MuSE cache miss: 1 of 1 clips, first x"):
         features.load(wrong[1])

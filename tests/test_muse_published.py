@@ -4,21 +4,24 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from avs.lips.media import SpeechShards
 from speech_clips import clip_of, write_speech
 
+from avs.cli import main
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.lips.cache import MuseFeatures, muse_precompute
 from avs.lips.exchange import export_published, import_published, verify_features
 from avs.lips.features import MuseParams
+from avs.lips.media import SpeechShards
 from avs.lips.preflight import check_length
 from avs.lips.published import PublishedCache, cache_key, read_features
 
+ROOT = Path(__file__).resolve().parents[1]
 INLINE = ExecutionParams(backend="inline", workers=1, devices="cpu")
 LENGTHS = {"a": 3, "b": 5, "c": 2}
 
@@ -220,7 +223,16 @@ def test_numbers_that_are_not_finite_are_not_imported(media: Path, cache: Path) 
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"cache_path": 1}', '{"cache_path": "a"}', '{"cache_path": "a", "video": 1}']
+    "line",
+    [
+        70000 * " ",
+        60000 * "[",
+        "{",
+        "[]",
+        '{"cache_path": 1}',
+        '{"cache_path": "a"}',
+        '{"cache_path": "a", "video": 1}',
+    ],
 )
 def test_a_damaged_index_is_named_by_its_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "index.jsonl").write_text(line + "\n")
@@ -239,3 +251,39 @@ def test_an_index_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
 def test_sound_that_does_not_fit_the_pictures_is_named() -> None:
     (problem,) = check_length(clip_of("a", 3), 3, samples=1919)
     assert str(problem) == "a: Audio/MuSE length mismatch: wav=1919, expected=1920"
+
+
+def test_the_commands_say_what_to_do_next(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_speech(Path("data/media/speech"), LENGTHS | {"d": 2})
+    main(["muse-cache", "import", str(cache)])
+    said = capsys.readouterr().out
+    assert "3 clips imported, 1 missing, first d\n" in said
+    digest = said.strip().rpartition("-S muse.checkpoint=imported:")[2]
+    assert MuseParams(f"imported:{digest}").imported
+    with pytest.raises(SystemExit, match=f"1 problems with 4 clips in {cache}"):
+        main(["muse-cache", "verify", str(cache)])
+    assert capsys.readouterr().out == "d: MuSE cache miss\n"
+    with pytest.raises(SystemExit, match="data/muse: holds no MuSE features"):
+        main(["muse-cache", "export", "out"])
+    muse_precompute(Path("data/media/speech"), Path("data/muse"), MuseParams(), INLINE)
+    main(["muse-cache", "verify"])
+    main(["muse-cache", "export", "out"])
+    main(["muse-cache", "verify", "out"])
+    assert (
+        "4 clips in data/muse: each has its features\n4 clips written to out\n4 clips in out" in capsys.readouterr().out
+    )
+
+
+def test_two_faces_of_one_video_are_not_mixed_up(cache: Path, media: Path, tmp_path: Path) -> None:
+    faces = [clip_of(key, 3, video="a.mp4") for key in ("left", "right")]
+    with pytest.raises(InputError, match=r"left and right are one part of a\.mp4"):
+        list(PublishedCache(cache).problems(faces))
+
+
+def test_long_times_keep_their_digits(tmp_path: Path) -> None:
+    put(tmp_path, sha1("a.mp4|12345.7|"))
+    assert PublishedCache(tmp_path).find(clip_of("a", 3, start=12345.678)) is None

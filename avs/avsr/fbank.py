@@ -112,4 +112,5 @@ def _triangles(dtype: torch.dtype, device: torch.device) -> Tensor:
     bins = np.arange(_FFT // 2 + 1)[:, None]
     rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
     weights = np.maximum(0, np.minimum(rising, falling)) / _FFT
-    return torch.tensor(weights.repeat(2, axis=0), dtype=dtype, device=device)
+    with torch.inference_mode(False):  # it is kept, and may later be needed for gradients
+        return torch.tensor(weights.repeat(2, axis=0), dtype=dtype, device=device)

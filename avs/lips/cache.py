@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from avs.core.errors import InputError
-from avs.core.execute import ExecutionParams, exact_convolutions, progress, running
+from avs.core.execute import ExecutionParams, exact_convolutions, progress, running, torch_device
 from avs.core.store import ItemStore, atomic, item_key, write_json, write_json_lines
-from avs.lips.features import PREPROCESSINGS, UNTRAINED, Extractor, MuseParams, make_network
+from avs.lips.features import PREPROCESSINGS, Extractor, MuseParams, make_network, resolve_dtype
 from avs.lips.media import SpeechClip, SpeechShards
-from avs.lips.preflight import MISS, PICTURES, Problem, check_length, refuse
+from avs.lips.preflight import MISS, OTHER, Problem, check_length, refuse
 from avs.lips.published import INDEX, META, origin, published_row
 from avs.lips.visual_frontend import DIM
 
@@ -74,18 +74,22 @@ def _computed(
         raise InputError("muse.preprocessing face needs face tracks, but media/speech holds mouth crops (take lips)")
     if not p.checkpoint:
         print("muse.checkpoint is empty: these features come from UNTRAINED weights", file=sys.stderr)
-    digest, network = p.checkpoint_digest, make_network(p)
-    extractors = [Extractor(network, p.preprocessing, name, p.dtype) for name in execution.device_names()]
+    names = execution.device_names()
+    device = torch_device(names[0])
     made = {
-        "checkpoint_sha256": digest,
-        "trained": digest != UNTRAINED,
-        "preprocessing": extractors[0].preprocessing.version,
-        "dtype": extractors[0].dtype,
-        "device": extractors[0].device.type,
+        "checkpoint_sha256": p.checkpoint_digest,
+        "trained": bool(p.checkpoint),
+        "preprocessing": PREPROCESSINGS[p.preprocessing].version,
+        "dtype": resolve_dtype(p.dtype, device),
+        "device": device.type,
     }
     items = [item_key(**made, media=clip.media) for clip in clips]
     store.sweep()
     jobs = [(items[place], clips[place]) for place in store.missing(items)]
+    if not jobs:
+        return items, made, 0
+    network = make_network(p)
+    extractors = [Extractor(network, p.preprocessing, name, p.dtype) for name in names]
     return items, made, _fill(store, shards, extractors, jobs, execution.num_workers())
 
 
@@ -177,7 +181,7 @@ class MuseFeatures:
         return np.array(self._features[row["first"] : row["first"] + row["num_frames"]])
 
     def check(self, clips: Sequence[SpeechClip]) -> None:
-        """Raise InputError that lists each clip whose features are missing, of another length or of other pictures."""
+        """Raise InputError that lists each clip whose features are missing, of another length or of other media."""
         refuse(self.problems(clips), len(clips), _RERUN)
 
     def problems(self, clips: Sequence[SpeechClip]) -> list[Problem]:
@@ -189,7 +193,7 @@ class MuseFeatures:
             return [Problem(clip.key, MISS)]
         found = check_length(clip, row["num_frames"])
         if not found and row["media"] != clip.media:
-            found = [Problem(clip.key, PICTURES, f"made from {row['media'][:12]}, now {clip.media[:12]}")]
+            found = [Problem(clip.key, OTHER, f"made from {row['media'][:12]}, now {clip.media[:12]}")]
         return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from avs.core.errors import InputError
+from avs.core.execute import progress
 from avs.core.store import ItemStore, item_key
 from avs.lips.cache import FEATURES, MuseFeatures, check_origin, in_scope
 from avs.lips.features import MuseParams
@@ -23,7 +24,8 @@ def export_published(muse: Path, media: Path, folder: Path, videos: str | None =
     clips = [clip for clip in SpeechShards(media).clips if clip in features]
     features.check(clips)
     meta = {key: value for key, value in features.meta.items() if key not in ("clips", "frames")}
-    return write_published(folder, ((clip, features.load(clip)) for clip in clips), meta, videos)
+    write_published(folder, clips, features.load, meta, videos)
+    return len(clips)
 
 
 def import_published(
@@ -35,15 +37,14 @@ def import_published(
     them, it is recorded as unknown. Raises InputError, with nothing brought, for entries that are damaged or do not
     fit their clips, and for features of another checkpoint or preprocessing than the parameters name.
     """
-    cache = PublishedCache(folder, videos)
-    if cache.meta and p.checkpoint and not p.imported:
-        check_origin(cache.meta, p, str(folder))
+    cache = _opened(folder, p, videos)
     clips = in_scope(SpeechShards(media).clips, p)
     problems = list(cache.problems(clips))
     refuse([problem for problem in problems if problem.kind != MISS], len(clips), "mend or remove them")
     missing = {problem.clip for problem in problems}
     store = ItemStore("muse")
-    keys = {clip.media: _bring(store, cache.load(clip)) for clip in clips if clip.key not in missing}
+    there = [clip for clip in clips if clip.key not in missing]
+    keys = {clip.media: _bring(store, cache.load(clip)) for clip in progress(there, "import")}
     if not keys:
         raise InputError(f"{folder}: {len(cache)} entries, but of none of {len(clips)} clips (name --videos DIR)")
     unknown = dict.fromkeys(("checkpoint_sha256", "trained", "preprocessing", "dtype", "device"), "unknown")
@@ -51,7 +52,7 @@ def import_published(
     payload = json.dumps({"made": made, "items": keys}, sort_keys=True).encode()
     digest = hashlib.sha256(payload).hexdigest()
     store.save(digest, payload)
-    return digest, len(clips) - len(missing), problems
+    return digest, len(there), problems
 
 
 def verify_features(media: Path, folder: Path, p: MuseParams, videos: str | None = None) -> tuple[int, list[Problem]]:
@@ -59,10 +60,16 @@ def verify_features(media: Path, folder: Path, p: MuseParams, videos: str | None
     clips = in_scope(SpeechShards(media).clips, p)
     if (folder / FEATURES).exists():
         return len(clips), MuseFeatures(folder, p).problems(clips)
+    cache = _opened(folder, p, videos)
+    return len(clips), list(cache.problems(clips))
+
+
+def _opened(folder: Path, p: MuseParams, videos: str | None) -> PublishedCache:
+    """The published folder, once what it says of its origin, if anything, is what the parameters name, if anything."""
     cache = PublishedCache(folder, videos)
     if cache.meta and p.checkpoint and not p.imported:
         check_origin(cache.meta, p, str(folder))
-    return len(clips), list(cache.problems(clips))
+    return cache
 
 
 def _bring(store: ItemStore, features: np.ndarray) -> str:

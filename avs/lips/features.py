@@ -29,7 +29,7 @@ UNTRAINED = "untrained"  # stands for the digest of a checkpoint where there is 
 _IMPORTED = "imported:"
 _MEAN, _STD = 0.4161, 0.1688  # of grey in [0, 1], which the published weights were trained with
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CPU_CHUNK, _CUDA_CHUNK = 25, 250  # frames a pass
+_CPU_CHUNK, _CUDA_CHUNK = 25, 100  # frames a pass
 
 
 @params
@@ -109,7 +109,7 @@ class Extractor:
 
     def __init__(self, network: VisualFrontend, preprocessing: str, device: str = "auto", dtype: str = "auto") -> None:
         self.device = torch_device(device)
-        self.dtype = dtype if dtype != "auto" else "float32" if self.device.type == "cpu" else "bfloat16"
+        self.dtype = resolve_dtype(dtype, self.device)
         self.preprocessing = PREPROCESSINGS[preprocessing]
         self._network = network.frozen().to(self.device, _DTYPES[self.dtype])
         self._chunk = _CPU_CHUNK if self.device.type == "cpu" else _CUDA_CHUNK
@@ -138,6 +138,11 @@ class Extractor:
         before = max(0, -first)
         padded = functional.pad(normal, (0, 0, 0, 0, before, end - first - before - len(there)))
         return padded[None].to(_DTYPES[self.dtype])
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> str:
+    """`auto` is float32 on a CPU and bfloat16 on CUDA."""
+    return dtype if dtype != "auto" else "float32" if device.type == "cpu" else "bfloat16"
 
 
 def make_network(p: MuseParams) -> VisualFrontend:

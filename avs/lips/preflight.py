@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from avs.core.errors import InputError
+from avs.lips.media import SAMPLES, SpeechClip
 
 MISS = "MuSE cache miss"
 LENGTH = "MuSE feature length mismatch"
 AUDIO = "Audio/MuSE length mismatch"
-PICTURES = "MuSE cache entry of other pictures"
+OTHER = "MuSE cache entry of other media"
 DAMAGED = "MuSE cache entry damaged"
-SAMPLES_PER_FRAME = 640  # 16 kHz sound, 25 pictures a second
-
-
-class LipClip(Protocol):
-    """What features are made of and found by: a clip of `frames` pictures, whose digest is `media`."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def dataset_name(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def video(self) -> str: ...
-    @property
-    def start(self) -> float: ...
-    @property
-    def end(self) -> float: ...
-    @property
-    def frames(self) -> int: ...
-    @property
-    def media(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -49,13 +27,13 @@ class Problem:
         return f"{self.clip}: {self.kind}{self.detail and f': {self.detail}'}"
 
 
-def check_length(clip: LipClip, features: int, samples: int | None = None) -> list[Problem]:
+def check_length(clip: SpeechClip, features: int, samples: int | None = None) -> list[Problem]:
     """Features, and samples of sound where they are told, against the clip's pictures."""
     found = []
     if features != clip.frames:
         found.append(Problem(clip.key, LENGTH, f"video_len={clip.frames}, muse_len={features}, video={clip.video}"))
-    if samples is not None and samples != clip.frames * SAMPLES_PER_FRAME:
-        found.append(Problem(clip.key, AUDIO, f"wav={samples}, expected={clip.frames * SAMPLES_PER_FRAME}"))
+    if samples is not None and samples != clip.frames * SAMPLES:
+        found.append(Problem(clip.key, AUDIO, f"wav={samples}, expected={clip.frames * SAMPLES}"))
     return found
 
 

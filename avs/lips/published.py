@@ -2,7 +2,7 @@
 
 The name is the SHA-1 of `video|start|end` with the video's path as the writer was given it and times as Python prints
 them, so that one clip can have several: `0`, `0.0` and nothing at all are one time, and a path may be absolute.
-Nobody vouches for such a folder: what is in it can neither run, nor exhaust memory, nor lead out of it.
+Nobody vouches for such a folder: nothing in it can run, fill the memory, or name files outside.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 
 from avs.core.errors import InputError
+from avs.core.execute import progress
 from avs.core.store import write_array, write_json, write_json_lines
-from avs.lips.preflight import DAMAGED, MISS, LipClip, Problem, check_length
+from avs.lips.media import SpeechClip
+from avs.lips.preflight import DAMAGED, MISS, Problem, check_length
 from avs.lips.visual_frontend import DIM
 
 INDEX, META = "index.jsonl", "meta.json"
 MAX_BYTES = 1 << 30  # of one clip's features: six hours
+_LINE = 1 << 16  # characters of a row of the index
 _KEY = re.compile("[0-9a-f]{40}")
 
 
@@ -35,20 +38,21 @@ def cache_key(video: str, start: float | None = None, end: float | None = None) 
 
 
 def old_keys(
-    video: str, start: float | None = None, end: float | None = None, videos: str | None = None
+    video: str, start: float | None = None, end: float | None = None, prefixes: Sequence[str] = ("",)
 ) -> Iterator[str]:
-    """All keys that this clip may have been written under, likely ones first.
-
-    videos: the folder where they lay when it was written, beside the working directory.
-    """
-    places = [Path(), *([Path(videos)] if videos else [])]
-    forms = [video, f"./{video}", *(str(place / video) for place in places)]
-    forms += [str((place / video).absolute()) for place in places]
-    forms += [os.path.relpath(place / video) for place in places]
-    for form in dict.fromkeys(forms):
+    """All keys that a clip may have been written under, with each prefix before its video's name."""
+    for prefix in prefixes:
         for start_text in _spellings(start):
             for end_text in _spellings(end):
-                yield _sha1(form, start_text, end_text)
+                yield _sha1(f"{prefix}{video}", start_text, end_text)
+
+
+def path_prefixes(videos: str | None = None) -> list[str]:
+    """What may stand before a video's name: that of the working directory, or of the folder where videos lay."""
+    forms = ["", "./", f"{Path.cwd()}/"]
+    if videos:
+        forms += [f"{path}/" for path in (Path(videos), Path(videos).absolute(), os.path.relpath(videos))]
+    return list(dict.fromkeys(forms))
 
 
 def read_features(path: Path) -> np.ndarray:
@@ -85,7 +89,7 @@ class PublishedCache:
             raise InputError(f"{folder} is no folder")
         self.folder = folder
         self.meta: dict[str, Any] = _read_meta(folder / META)
-        self._videos = videos
+        self._prefixes = path_prefixes(videos)
         self._files = {path.stem: path for path in folder.glob("[0-9a-f][0-9a-f]/*.npy") if _KEY.fullmatch(path.stem)}
         self._rows: dict[str, list[_Row]] = defaultdict(list)
         for row in _read_rows(folder / INDEX):
@@ -94,12 +98,12 @@ class PublishedCache:
     def __len__(self) -> int:
         return len(self._files)
 
-    def find(self, clip: LipClip) -> Path | None:
+    def find(self, clip: SpeechClip) -> Path | None:
         """The clip's file: by its keys, else by the one row whose video's path ends in the clip's.
 
         Raises InputError where rows of several videos do.
         """
-        for key in old_keys(clip.video, clip.start, clip.end, self._videos):
+        for key in old_keys(clip.video, clip.start, clip.end, self._prefixes):
             if key in self._files:
                 return self._files[key]
         rows = [row for row in self._rows[PurePosixPath(clip.video).name] if _is_of(row, clip)]
@@ -108,8 +112,9 @@ class PublishedCache:
             raise InputError(f"{len(found)} videos in {INDEX} end in its name, first {min(found)}")
         return next(iter(found.values()), None)
 
-    def problems(self, clips: Sequence[LipClip]) -> Iterator[Problem]:
+    def problems(self, clips: Sequence[SpeechClip]) -> Iterator[Problem]:
         """What is missing, unreadable or of another length; only headers of files are read."""
+        check_told_apart(clips)
         for clip in clips:
             try:
                 path = self.find(clip)
@@ -120,7 +125,7 @@ class PublishedCache:
             except InputError as error:
                 yield Problem(clip.key, DAMAGED, str(error))
 
-    def load(self, clip: LipClip) -> np.ndarray:
+    def load(self, clip: SpeechClip) -> np.ndarray:
         """Features float32 [T,512] of a clip without problems."""
         path = self.find(clip)
         assert path is not None, clip.key
@@ -131,43 +136,52 @@ class PublishedCache:
 
 
 def write_published(
-    folder: Path, entries: Iterator[tuple[LipClip, np.ndarray]], meta: dict[str, Any], videos: str | None = None
-) -> int:
-    """Add entries to a folder in the published layout; how many there were.
+    folder: Path,
+    clips: Sequence[SpeechClip],
+    load: Callable[[SpeechClip], np.ndarray],
+    meta: dict[str, Any],
+    videos: str | None = None,
+) -> None:
+    """Add what `load` gives for each clip to a folder in the published layout.
 
     videos: what to put before the clips' video names, where the reader names them so. Raises InputError for a folder
     that holds features of another or of an unknown origin.
     """
+    check_told_apart(clips)
     known = _read_meta(folder / META)
     if known != meta and (known or (folder / INDEX).exists() or any(folder.glob("*/*.npy"))):
         raise InputError(f"{folder} holds features of {origin(known)}, not of {origin(meta)}: take an empty folder")
     write_json(folder / META, meta)
     rows = {row["cache_path"]: row for row in _json_lines(folder / INDEX)}
-    count = 0
-    for clip, features in entries:
-        video = str(Path(videos) / clip.video) if videos else clip.video
-        path = published_path(video, clip)
-        write_array(folder / path, features)
-        rows[path] = published_row(clip, video) | {"num_frames": len(features)}
-        count += 1
+    for clip in progress(clips, "export"):
+        row = published_row(clip, str(Path(videos) / clip.video) if videos else clip.video)
+        write_array(folder / row["cache_path"], load(clip))
+        rows[row["cache_path"]] = row
     write_json_lines(folder / INDEX, rows.values())
-    return count
 
 
-def published_path(video: str, clip: LipClip) -> str:
-    key = cache_key(video, clip.start, clip.end)
-    return f"{key[:2]}/{key}.npy"
+def check_told_apart(clips: Iterable[SpeechClip]) -> None:
+    """Raise InputError for two clips of one video and time, such as two faces: they would have one key."""
+    seen: dict[str, str] = {}
+    for clip in clips:
+        key = cache_key(clip.video, clip.start, clip.end)
+        if key in seen:
+            raise InputError(
+                f"{seen[key]} and {clip.key} are one part of {clip.video}: a published cache mixes them up"
+            )
+        seen[key] = clip.key
 
 
-def published_row(clip: LipClip, video: str) -> dict[str, Any]:
+def published_row(clip: SpeechClip, video: str) -> dict[str, Any]:
     """A row of index.jsonl, as published."""
+    key = cache_key(video, clip.start, clip.end)
     return {
         "dataset": clip.dataset_name,
         "split": clip.split,
         "video": video,
         "start_time": clip.start or None,
         "end_time": clip.end or None,
-        "cache_path": published_path(video, clip),
+        "cache_path": f"{key[:2]}/{key}.npy",
         "num_frames": clip.frames,
     }
 
@@ -189,10 +203,10 @@ def _time(value: float | None) -> str:
 def _spellings(value: float | None) -> list[str]:
     if not value:
         return ["", "0", "0.0"]
-    return list(dict.fromkeys([str(float(value)), f"{value:g}"]))
+    return [str(float(value)), *([str(int(value))] if float(value).is_integer() else [])]
 
 
-def _is_of(row: _Row, clip: LipClip) -> bool:
+def _is_of(row: _Row, clip: SpeechClip) -> bool:
     parts = PurePosixPath(clip.video).parts
     same_set = not row.dataset or row.dataset == clip.dataset_name
     return same_set and row.times == (_time(clip.start), _time(clip.end)) and row.video.parts[-len(parts) :] == parts
@@ -204,7 +218,7 @@ def _read_rows(path: Path) -> Iterator[_Row]:
             times = _time(_number(row["start_time"])), _time(_number(row["end_time"]))
             key = PurePosixPath(row["cache_path"]).stem
             yield _Row(PurePosixPath(row["video"]), str(row.get("dataset") or ""), times, key)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}, line {number}: not a row of a MuSE cache: {error!r}") from None
 
 
@@ -216,10 +230,10 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(_LINE), ""), 1):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}, line {number}: not JSON: {error}") from None
             if not isinstance(row, dict) or not isinstance(row.get("cache_path"), str):
                 raise InputError(f"{path}, line {number}: not a row of a MuSE cache")
