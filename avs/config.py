@@ -29,10 +29,10 @@ class Config:
     budget: BudgetParams
     cache: CacheParams
     p0: P0Params
-    muse: MuseParams
     speech_dataset: SpeechName
     speech_data: SpeechDataParams
     lips: LipsParams
+    muse: MuseParams
     execution: ExecutionParams
 
     def __post_init__(self) -> None:

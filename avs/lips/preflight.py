@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avs.core.errors import InputError
-from avs.lips.media import SAMPLES, SpeechClip
+from avs.core.footage import SAMPLES
+from avs.lips.media import SpeechClip
 
 MISS = "MuSE cache miss"
 LENGTH = "MuSE feature length mismatch"
