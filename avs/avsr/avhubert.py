@@ -97,7 +97,8 @@ class AVHubertEncoder(nn.Module):
         Raises InputError for other shapes, and for a clip without frames.
         """
         _check(audio, video, padding_mask)
-        joined = self.layer_norm(self.fuse(audio, video))
+        # norms and what layers add up to stay in their own precision where autocast lowers that of products
+        joined = self.layer_norm(self.fuse(audio, video).to(self.layer_norm.weight.dtype))
         return self.encoder(self.dropout(self.post_extract_proj(joined)), padding_mask)
 
     def fuse(self, audio: Tensor | None, video: Tensor | None) -> Tensor:
@@ -135,6 +136,7 @@ class _Transformer(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
         keys = None
+        x = x.to(self.layer_norm.weight.dtype)
         if padding_mask is not None:
             x = x.masked_fill(padding_mask[..., None], 0)
             keys = ~padding_mask[:, None, None]

@@ -78,7 +78,7 @@ class Seq2Seq(nn.Module):
             memory,
             padding_mask,
             _lengths(memory, padding_mask),
-            beam=params.beam or 50,
+            beam=50 if params.beam is None else params.beam,
             length_penalty=params.length_penalty,
         )
 
@@ -142,7 +142,7 @@ class CtcAttention(nn.Module):
             padding_mask,
             self.ctc(features),
             _lengths(features, padding_mask),
-            beam=params.beam or 3,
+            beam=3 if params.beam is None else params.beam,
             ctc_weight=params.ctc_weight,
         )
 

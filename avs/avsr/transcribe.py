@@ -94,8 +94,10 @@ def with_noise(sound: np.ndarray, path: Path, snr: float, seed: int = 0) -> np.n
     except MediaError as reason:
         raise InputError(f"{path}: {reason}") from None
     power = float(np.mean(sound**2))
-    if not len(noise) or not power:
-        raise InputError(f"{path}: noise at an SNR needs sound, in it and in the clip")
+    if not len(noise):
+        raise InputError(f"{path}: has no whole second of sound")
+    if not power:
+        raise InputError("the clip is silent: no noise has an SNR to it")
     start = int(np.random.default_rng(seed).integers(len(noise)))
     noise = np.resize(np.roll(noise, -start), len(sound))
     if not (own := float(np.mean(noise**2))):
