@@ -115,6 +115,26 @@ def make_parser() -> argparse.ArgumentParser:
     add("--media", type=Path, default=Path("data/media/clips"), metavar="DIR", help="default: data/media/clips")
 
     add = command(
+        "transcribe",
+        transcribe,
+        "write down what is said in a video, by sound, lips or both",
+        "transcribe clip.mp4 --checkpoint large_noise_pt_noise_ft_433h.pt --use lips",
+    )
+    add("video", type=Path, metavar="VIDEO")
+    add("--checkpoint", type=Path, required=True, metavar="PATH", help="AV-HuBERT's, fine-tuned (docs/avsr.md)")
+    add("--tokenizer", type=Path, metavar="DIR", help="*units.txt and *.model, where the checkpoint has none")
+    add("--use", choices=["both", "audio", "lips"], default="both", help="default: both")
+    add("--noise", type=Path, metavar="FILE", help="add the sound of this file")
+    add("--snr", type=float, default=0.0, metavar="DB", help="how far the voice is above the noise; default: 0")
+    add("--seed", type=int, default=0, help="draws where in the noise; default: 0")
+    add("--beam", type=int, help="default: as published, 50 for seq2seq, 3 for CTC/attention")
+    add("--length-penalty", type=float, default=1.0, metavar="X", help="of seq2seq; default: 1")
+    add("--best", type=int, default=1, metavar="N", help="show so many hypotheses; default: 1")
+    add("--landmarks", type=Path, metavar="FILE", help="points of the face in each picture, an .npy file")
+    add("--detector", choices=["none", "mediapipe"], default="none", help="of the face; default: none, 96×96 mouths")
+    add("--bfloat16", action="store_true", help="faster where the processor has it, less exact")
+
+    add = command(
         "muse-cache", muse_cache, "read, write or check MuSE features in the published layout", "muse-cache import DIR"
     )
     add("action", choices=["import", "export", "verify"])
@@ -279,6 +299,20 @@ def locate(options: argparse.Namespace) -> None:
     with atomic(options.out) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
     print(f"{len(lines) - 1} rows, {absent} without a place, written: {options.out}")
+
+
+def transcribe(options: argparse.Namespace) -> None:
+    from avs.avsr.recognizers import SearchParams
+    from avs.avsr.transcribe import describe, load_recognizer, read_clip, transcribe, with_noise
+    from avs.lips.preprocess import LipsParams
+
+    params = SearchParams(beam=options.beam, length_penalty=options.length_penalty)
+    clip = read_clip(options.video, options.landmarks, LipsParams(detector=options.detector))
+    if options.noise:
+        clip = clip._replace(sound=with_noise(clip.sound, options.noise, options.snr, options.seed))
+    model = load_recognizer(options.checkpoint, options.tokenizer)
+    found = transcribe(model, clip, use=options.use, params=params, bfloat16=options.bfloat16)
+    print(describe(found, clip.flags, options.best))
 
 
 def muse_cache(options: argparse.Namespace) -> None:

@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from avs.avsr import avhubert_checkpoints
+from avs.avsr.avhubert_checkpoints import load_avhubert, weight_files
 from avs.avsr.seanet import SEANet
 from avs.core.checkpoint import KeyReport, check_strict, load_strict, read_tensors
 from avs.core.errors import InputError
@@ -30,11 +32,11 @@ _LARGEST = 4096  # of a size that a file claims
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of model: a name that only its files have, what reads them, and the sizes to write down."""
+    """A kind of model: how a name ends that only its files have, what reads them, and the sizes to write down."""
 
     mark: str
     load: Callable[[Path], nn.Module]
-    sizes: Callable[[Mapping[str, Tensor]], dict[str, int]] = lambda _: {}
+    sizes: Callable[[Any], dict[str, Any]] = lambda _: {}
 
 
 def load_seanet(path: str | os.PathLike[str], *, K: int = 100) -> SEANet:
@@ -74,8 +76,11 @@ def load_visual_frontend(path: str | os.PathLike[str]) -> VisualFrontend:
 
 
 KINDS: dict[str, Kind] = {
-    "seanet": Kind("separator.adder.mask_conv1x1.weight", load_seanet, seanet_sizes),
+    "seanet": Kind(
+        "separator.adder.mask_conv1x1.weight", load_seanet, lambda network: seanet_sizes(network.state_dict())
+    ),
     "muse_visual_frontend": Kind("resnet.layer1.conv1a.weight", load_visual_frontend),
+    "avhubert": Kind(avhubert_checkpoints.MARK, load_avhubert, avhubert_checkpoints.described),
 }
 
 
@@ -86,17 +91,17 @@ def convert(source: Path, target: Path) -> KeyReport:
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
-    tensors = read_tensors(source)
-    name = _recognised(tensors, source)
+    files = weight_files(source) if source.is_dir() else [source]
+    name = _recognised({key: value for file in files for key, value in read_tensors(file).items()}, source)
     network: Any = KINDS[name].load(source)
     state = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
     config = {
         "kind": name,
-        "sizes": KINDS[name].sizes(tensors),
+        "sizes": KINDS[name].sizes(network),
         "tensors": len(state),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "source": source.name,
-        "source_sha256": sha256_file(source),
+        "source_sha256": " ".join(sha256_file(file) for file in files),
         "keys": str(network.key_report).splitlines(),
     }
     with atomic(target) as file:
@@ -107,7 +112,7 @@ def convert(source: Path, target: Path) -> KeyReport:
 
 def _recognised(tensors: Mapping[str, Tensor], source: Path) -> str:
     for name, kind in KINDS.items():
-        if any(prefix + kind.mark in tensors for prefix in ("", *_PREFIXES)):
+        if any(key.endswith(kind.mark) for key in tensors):
             return name
     first = ", ".join(list(tensors)[:3]) or "nothing"
     raise InputError(f"{source}: is none of {', '.join(KINDS)}: its tensors are {first}, …")

@@ -92,9 +92,10 @@ def load_strict(
     The names are tried as they are and with each of `prefixes` (such as `model.`) stripped; the way that matches
     most counts. `ignored`: patterns (`decoder.*`) of names, prefix stripped, that the file may have beyond. Unless
     every tensor of the module and all others of the file are matched, nothing is loaded and InputError has the report.
+    A module on the meta device takes the tensors themselves, without a copy.
     """
     report, named = _matched(module, tensors, source, prefixes, ignored)
-    module.load_state_dict(named)
+    module.load_state_dict(named, assign=any(value.is_meta for value in module.state_dict().values()))
     return report
 
 

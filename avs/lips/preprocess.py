@@ -80,12 +80,12 @@ def decode_into(folder: Path, store: ItemStore, p: LipsParams, job: tuple[str, U
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
     path = _unchanged(folder, clip.video, clip.sha256)
-    footage = _mouths(path, clip, folder, p)
+    footage = mouths(path, clip, folder, p)
     contents = (film(np.stack(footage.seen)), wav(footage.audio), ",".join(footage.flags).encode())
     store.save(key, packed(dict(zip((*MEMBERS, _FLAGS), contents, strict=True))))
 
 
-def _mouths(path: Path, clip: Utterance, folder: Path, p: LipsParams) -> Footage[np.ndarray]:
+def mouths(path: Path, clip: Utterance, folder: Path, p: LipsParams) -> Footage[np.ndarray]:
     """Mouths as they are, or cut out by points from a file, or by those that the detector finds in a first pass."""
     read = partial(read_footage, path, start=clip.start, end=clip.end)
     if clip.landmarks:
