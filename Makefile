@@ -14,11 +14,15 @@ help: ## Show the targets
 	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	touch $@
 
+.venv/.tested: test.lock .venv/.installed
+	python -m pip install --quiet --disable-pip-version-check --requirement test.lock
+	touch $@
+
 repro: .venv/.installed ## Install the pins and rebuild every result
 	dvc repro
 	python -m avs table
 
-test: repro ## Rebuild every result and run the tests
+test: repro .venv/.tested ## Rebuild every result and run the tests
 	python -m pytest
 
 image: ## Build the container's image, avs:cpu (docs/containers.md)
@@ -34,9 +38,10 @@ lint: .venv/.installed ## Style and types
 	mypy
 
 CUDA := ^(nvidia-|cuda-|triton=)
+TESTS := ^($(shell sed -n 's/==.*//p' test.lock | paste -sd '|'))==
 
-lock: ## Write requirements.lock, and cuda.lock where PyTorch's CUDA build is installed, from .venv
-	{ echo "--constraint cuda.lock"; python -m pip freeze | grep -vE '$(CUDA)' | sed -E 's/\+(cpu|cu[0-9]+)$$//; s/^(ve-fairseq|torchaudio)==.*/& ; platform_machine == "x86_64" and sys_platform == "linux"/'; } > requirements.lock
+lock: ## Write requirements.lock, and cuda.lock where PyTorch's CUDA build is installed, from .venv; test.lock by hand
+	{ echo "--constraint cuda.lock"; python -m pip freeze | grep -vE '$(CUDA)|$(TESTS)' | sed -E 's/\+(cpu|cu[0-9]+)$$//; s/^(ve-fairseq|torchaudio)==.*/& ; platform_machine == "x86_64" and sys_platform == "linux"/'; } > requirements.lock
 	if python -m pip freeze | grep -qE '$(CUDA)'; then { head -n 1 cuda.lock; python -m pip freeze | grep -E '$(CUDA)'; } > partial.lock && mv partial.lock cuda.lock; fi
 
 clean: ## Remove what can be rebuilt; the item store and DVC's cache stay

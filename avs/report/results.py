@@ -19,7 +19,7 @@ from avs.preprocess import MediaShards
 
 MAIN, BASELINE = "anchored_topk", "uniform"
 PLANNED = [f"{a}-{b}" for a, b in p0.CONTRASTS]
-EXPLANATORY = [f"{a}-{b}" for a, b in getattr(p0, "EXPLANATORY", ())]  # in the order of p0, where it has such
+EXPLANATORY = [f"{a}-{b}" for a, b in p0.EXPLANATORY]
 MEASURES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
 
 Tree = Mapping[str, Any]
