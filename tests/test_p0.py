@@ -179,3 +179,11 @@ def test_anchors_are_judged_beside_their_controls(stages: Path) -> None:
     assert set(curves[0]) == {"delta", "anchors", "random", "random_spaced", "constant", "best"}
     with pytest.raises(InputError, match="no clip with an event"):
         evaluate_anchors(stages / "eventness", k=2, anchors=AnchorParams(), splits=("dev",))
+
+
+def test_the_verdict_says_what_it_could_have_found(stages: Path) -> None:
+    metrics = study(stages).metrics
+    assert set(metrics["uncertainty"]) == set(metrics["contrasts"])
+    for measure, row in metrics["uncertainty"].items():
+        assert 0 < row["minimum_detectable_effect"] < row["minimum_detectable_effect_holm"]
+        assert row["baseline_seed_sd"] == pytest.approx(metrics["arms"]["uniform"][measure]["std"], abs=1e-9)

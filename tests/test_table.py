@@ -1,10 +1,14 @@
 """What `python -m avs table` prints under its tables."""
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from avs.cli import main
 from avs.localization.p0 import CONTRASTS, TESTED
 from avs.report.table import print_study
 
@@ -44,3 +48,18 @@ def test_the_tables_end_with_what_could_have_been_found() -> None:
 def test_what_one_seed_cannot_say_is_unknown() -> None:
     text = printed(metrics({"minimum_detectable_effect": 0.04, "minimum_detectable_effect_holm": 0.06}))
     assert "wanders by unknown between seeds, unknown between reruns" in text
+
+
+def test_the_verdict_comes_with_the_looks_also_where_git_cannot_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And with results from before uncertainty was among them."""
+    recall = {f"recall_d{delta}": 0.5 for delta in (0, 1, 2)}
+    old = {name: value for name, value in metrics({}).items() if name != "uncertainty"} | {"clips": 10}
+    for name, tree in ("anchor_eval", {"clips": 10, "anchors": recall}), ("p0", old):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "metrics.json").write_text(json.dumps(tree))
+    main(["table", "--results", str(tmp_path / "results")])
+    said = capsys.readouterr().out
+    assert "Only 10 clips" in said
+    assert said.splitlines()[-1] == "Looks at the test split: unknown (dvc.lock is not there; run: dvc repro)."
