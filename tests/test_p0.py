@@ -6,6 +6,7 @@ import pytest
 
 from avs.core.clips import Clip, write_table
 from avs.core.errors import InputError
+from avs.core.stats import holm
 from avs.core.store import write_array, write_json, write_metrics
 from avs.localization.anchor_eval import evaluate_anchors, recall_curves
 from avs.localization.arms import ARMS
@@ -90,6 +91,65 @@ def test_the_metrics_can_be_recomputed_from_the_clip_rows(stages: Path) -> None:
     assert np.array(rows[0]["plans"]["random_topk"]).shape == (2, SECONDS)
     assert np.array(rows[0]["plans"]["uniform"]).shape == (SECONDS,)
     assert (np.array([row["answers_foreground"]["uniform"] for row in rows]) > 0).all()
+
+
+def test_the_controls_explain_the_planted_effect(stages: Path) -> None:
+    """High resolution on the event is all there is: the plan alone, or in another order, is worth nothing."""
+    result = study(stages)
+    found = result.metrics["contrasts"]["class_event"]
+    assert found["plan_concat_uniform-uniform"]["diff"] < 0.15
+    for control in ("plan_concat_uniform", "anchored_shuffled", "anchored_permuted", "constant_topk", "visual_topk"):
+        assert found[f"anchored_topk-{control}"]["ci_low"] > 0, control
+    arms = result.metrics["arms"]
+    assert arms["oracle_first"] == arms["oracle_topk"]
+    assert arms["uniform_high"]["tokens"] == 4840
+    assert arms["train_random_eval_anchored"]["tokens"] == 1960
+    row = result.rows[0]
+    assert row["plans"]["train_random_eval_anchored"] == row["plans"]["anchored_topk"]
+    assert len(row["motion"]) == SECONDS
+    assert set(row["answers"]) == set(row["plans"]) == set(ARMS)
+
+
+def test_each_family_has_a_holm_of_its_own(stages: Path) -> None:
+    for family in (CONTRASTS, EXPLANATORY):
+        rows = [row[f"{a}-{b}"] for row in study(stages).metrics["contrasts"].values() for a, b in family]
+        adjusted = holm([row["p"] for row in rows])
+        assert [row["p_holm"] for row in rows] == pytest.approx(adjusted)
+
+
+def test_the_curve_runs_from_all_low_to_all_high(stages: Path) -> None:
+    result = study(stages)
+    metrics = result.metrics
+    assert list(metrics["curve"]) == ["1000", "1480", "1960", "3400", "4840"]
+    for tokens, kinds in metrics["curve"].items():
+        assert set(kinds) == {"even", "anchored", "oracle"}
+        assert {row["tokens"] for row in kinds.values()} == {float(tokens)}
+    for measure in ("accuracy", "class_event"):  # the ends and the usual budget are arms already
+        curve, arms = metrics["curve"], metrics["arms"]
+        assert curve["1000"]["oracle"][measure] == arms["uniform_low"][measure]
+        assert curve["1960"]["anchored"][measure] == arms["anchored_topk"][measure]
+        assert curve["4840"]["even"][measure] == arms["uniform_high"][measure]
+    assert [row["tokens"] for row in result.curve_plot] == [1000, 1480, 1960, 3400, 4840]
+    none = study(stages, P0Params(**vars(P0) | {"curve": ()})).metrics["curve"]
+    assert list(none) == ["1000", "1960", "4840"]
+
+
+def test_the_diagnosis_counts_every_clip(stages: Path) -> None:
+    found = study(stages).diagnosis["anchored_topk"]["class_event"]
+    for kind in ("by_class", "by_event_length", "by_anchor_distance", "by_fallback"):
+        assert sum(group["clips"] for group in found[kind].values()) == 15
+    assert set(found["by_anchor_distance"]) == {"all_on_event"}
+    assert found["by_fallback"]["anchored"]["ci_low"] > 0
+
+
+def test_a_triad_that_does_not_divide_runs_within_its_slack(stages: Path) -> None:
+    (stages / "cache/res_144.npy").write_bytes((stages / "cache/res_160.npy").read_bytes())
+    write_json(stages / "cache/meta.json", {"patch_size": 16, "gflops": {"144": 1.0, "224": 2.0, "352": 5.0}})
+    with pytest.raises(InputError, match="set slack to"):
+        study(stages, budget=BudgetParams(low_res=144, allocator="optimal"))
+    arms = study(stages, budget=BudgetParams(low_res=144, allocator="optimal", slack=60)).metrics["arms"]
+    assert 1900 <= arms["anchored_topk"]["tokens"] < arms["uniform"]["tokens"] == 1960
+    assert arms["anchored_topk"]["class_event"]["mean"] > arms["uniform"]["class_event"]["mean"] + 0.3
 
 
 def test_the_same_run_twice_gives_the_same_bytes(stages: Path) -> None:
