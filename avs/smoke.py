@@ -35,7 +35,7 @@ from avs.vision.cache import CacheParams, cache_features
 K = 2
 DATA = DataParams(DemoParams(train=20, val=1, test=12), LocalParams())
 BUDGET = BudgetParams(low_res=32, base_res=64, high_res=128)
-P0 = P0Params(head="mlp", hidden=32, seeds=2, batch_size=4, lr=0.01, resamples=500)
+P0 = P0Params(head="mlp", hidden=32, seeds=2, batch_size=4, lr=0.01, resamples=500, curve=())
 
 
 def smoke(weights: str = "random", execution: ExecutionParams | None = None) -> None:

@@ -32,6 +32,13 @@ STUDIES, RESAMPLES, SECONDS = 200, 4000, 10
 SIZES = {20: 5, 40: 5, 100: 5, 402: 10}  # clips: seeds; the demo's and AVE's last
 DEMO = 100
 RERUNS = 10
+TRAINED = ("at_test_only", "in_training_too")
+
+# the columns of the tables
+NULL = ("false_positive_rate", "false_positive_rate_permutation", "false_positive_rate_t_test", "coverage")
+SCIPY = ("percentile", "bca")
+PLANTED = ("effect", "power", "power_holm", "coverage_effect")
+WANDER = ("rerun_sd_expected", "rerun_sd", "lowest", "highest")
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,7 @@ def trained() -> dict[str, Any]:
     """Nulls with the trainer, and how far the baseline's mean wanders between runs that differ in their seeds."""
     material = load_material(CACHE)
     found: dict[str, Any] = {}
-    for name, apart in (("at_test_only", False), ("in_training_too", True)):
+    for name, apart in zip(TRAINED, (False, True), strict=True):
         judged = [judge_pair(pair, 0.0) for pair in trained_nulls(material, STUDIES, apart=apart)]
         found[name] = _null(rates(judged))
     return found | {"reruns": wander(reruns(material, RERUNS))}
@@ -245,26 +252,34 @@ def main() -> None:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The tables of docs/statistics.md."""
-    nulls = [("simulated", m, size, row[m]) for size, row in figures["simulated"].items() for m in TESTED]
-    nulls += [("answers", m, size, row) for m, rows in figures["resampled"].items() for size, row in rows.items()]
-    lines = ["| studies | measure | clips | this kit | permutation | t over seeds | 95 % interval holds the truth |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    for kind, measure, size, row in nulls:
-        lines.append(f"| {kind} | {measure} | {size} | {_null_cells(row)} |")
-    for name in ("at_test_only", "in_training_too"):
-        lines.append(f"| trainer, {name} | accuracy | {DEMO} | {_null_cells(figures['trained'][name])} |")
-    lines += ["", "| studies | measure | clips | true effect | power | after Holm | 95 % interval holds it |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    for kind, measure, size, row in nulls:
-        cells = [row["effect"], row["power"], row.get("power_holm"), row["coverage_effect"]]
-        lines.append(f"| {kind} | {measure} | {size} | {' | '.join(map(_cell, cells))} |")
-    return "\n".join(lines)
+    """The tables of docs/statistics.md: nothing to find, something to find, and the baseline alone."""
+    drawn, answers = figures["simulated"], figures["resampled"]
+    sizes = sorted(drawn, key=int)
+    rows = [("simulated", m, size, drawn[size][m]) for m in TESTED for size in sizes]
+    rows += [("answers", m, size, answers[m][size]) for m in TESTED for size in sizes]
+    trainer = [(f"trainer, {name}", "accuracy", str(DEMO), figures["trained"][name]) for name in TRAINED]
+    titles = "this kit", "permutation", "t over seeds", "interval holds 0", "percentiles do", "BCa does"
+    nulls = [
+        (*row[:3], *_cells(row[3], NULL), *_cells(row[3].get("coverage_scipy", {}), SCIPY)) for row in rows + trainer
+    ]
+    planted = [(*of, *_cells(row, PLANTED)) for *of, row in rows]
+    family = [(size, drawn[size]["seeds"], _cell(drawn[size]["family_wise_rate"])) for size in sizes]
+    wandered = figures["trained"]["reruns"]
+    tables = [
+        _table(("nothing to find", "measure", "clips", *titles), nulls),
+        _table(("clips", "seeds", f"any of {figures['contrasts']} contrasts after Holm"), family),
+        _table(("an effect", "measure", "clips", "true", "power", "after Holm", "interval holds it"), planted),
+        _table(("runs of uniform", *WANDER), [(wandered["runs"], *_cells(wandered, WANDER))]),
+    ]
+    return "\n\n".join(tables)
 
 
-def _null_cells(row: Mapping[str, float]) -> str:
-    kinds = ("false_positive_rate", "false_positive_rate_permutation", "false_positive_rate_t_test", "coverage")
-    return " | ".join(_cell(row[name]) for name in kinds)
+def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (titles, ["---"] * len(titles), *rows))
+
+
+def _cells(row: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [_cell(row.get(name)) for name in names]
 
 
 def _cell(value: float | None) -> str:

@@ -16,6 +16,7 @@ from avs.datasets.local import LocalParams
 from avs.preprocess import MediaShards, preprocess
 from avs.vision.cache import CacheParams, cache_features
 from avs.vision.encoder import Encoder, load_encoder
+from avs.vision.motion import frame_motion
 
 INLINE = ExecutionParams(backend="inline", workers=1, devices="cpu")
 RANDOM = CacheParams(weights="random")
@@ -45,6 +46,8 @@ def test_the_packed_arrays_hold_each_clips_features(media: Path, tmp_path: Path)
     assert (table.shape, table.dtype) == ((4, 3, 1280), np.float32)
     for row, clip in zip(table, shards.clips, strict=True):
         np.testing.assert_allclose(row, encoder.encode(np.stack(shards.frames(clip)), 64), rtol=1e-4, atol=1e-4)
+    motion = np.load(tmp_path / "out/motion.npy")
+    np.testing.assert_array_equal(motion, np.stack([frame_motion(shards.frames(clip)) for clip in shards.clips]))
     meta = json.loads((tmp_path / "out/meta.json").read_text())
     assert (meta["encoder"], meta["dtype"], meta["weights_sha256"]) == ("efficientnet_lite0", "float32", "random")
     assert set(meta["gflops"]) == {"32", "64"}

@@ -75,7 +75,8 @@ def test_arms_that_see_the_same_are_trained_once_and_answer_alike(monkeypatch: p
     trained = []
     monkeypatch.setattr(module, "_fit", lambda inputs, *rest: trained.append(len(inputs.plan)) or _fit(inputs, *rest))
     together = np.stack(train_and_predict(data, *where, p, "cpu"))
-    assert trained == [1, 1]
+    assert sum(trained) == 2
+    trained.clear()
     for arm in range(4):
         alone = Inputs(data.features, mask[:1], plan[[arm]], data.targets, CLASSES, eval_plan[[arm]])
         np.testing.assert_array_equal(together[:, arm], np.stack(train_and_predict(alone, *where, p, "cpu"))[:, 0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,6 +38,12 @@ class Material:
     @property
     def events(self) -> np.ndarray:
         return np.stack([clip.event() for clip in self.clips])
+
+    @cached_property
+    def anchored(self) -> np.ndarray:
+        """The anchored plan of each clip, [N, T]."""
+        rows = [(p.anchors, p.max_high, p.scores) for p in self.proposals]
+        return np.array([plan_anchors(self.budget, self.seconds, a, max_high=h, scores=s) for a, h, s in rows])
 
     def of_split(self, split: str) -> np.ndarray:
         return np.flatnonzero([clip.split == split for clip in self.clips])
@@ -109,11 +116,6 @@ def _planned(
     return np.array([plan_anchors(m.budget, m.seconds, a, max_high=m.budget.max_high, scores=s) for a, s in pairs])
 
 
-def _anchored(m: Material, _: int) -> np.ndarray:
-    plans = [plan_anchors(m.budget, m.seconds, p.anchors, max_high=p.max_high, scores=p.scores) for p in m.proposals]
-    return np.array(plans)
-
-
 def _random(m: Material, seed: int) -> np.ndarray:
     draw = random.Random(seed)
     anchors = [draw.sample(range(m.seconds), min(m.k, m.seconds)) for _ in m.clips]
@@ -138,7 +140,7 @@ def _shuffled(m: Material, seed: int) -> np.ndarray:
     for split in SPLITS:
         members = m.of_split(split)
         donor[members] = members[_derangement(len(members), rng)]
-    return _anchored(m, seed)[donor]
+    return m.anchored[donor]
 
 
 def _derangement(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -151,7 +153,7 @@ def _derangement(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _permuted(m: Material, seed: int) -> np.ndarray:
     """The clip's anchored plan with its seconds in another order: as many of each resolution, at chance places."""
-    return np.random.default_rng([seed, 2]).permuted(_anchored(m, seed), axis=1)
+    return np.random.default_rng([seed, 2]).permuted(m.anchored, axis=1)
 
 
 def _constant(m: Material, _: int) -> np.ndarray:
@@ -173,7 +175,7 @@ def _flop_matched(m: Material, _: int) -> np.ndarray:
     """
     rng = np.random.default_rng(3)
     low, base, high = m.budget.resolutions
-    plan, extra = _same(base, m), clip_costs(_anchored(m, 0), m.gflops) - m.seconds * m.gflops[base]
+    plan, extra = _same(base, m), clip_costs(m.anchored, m.gflops) - m.seconds * m.gflops[base]
     for split in SPLITS:
         members = m.of_split(split)
         other = high if extra[members].sum() > 0 else low
@@ -190,7 +192,7 @@ _RULES: dict[PlanName, Callable[[Material, int], np.ndarray]] = {
     "low": lambda m, _: _same(m.budget.low_res, m),
     "high": lambda m, _: _same(m.budget.high_res, m),
     "random": _random,
-    "anchored": _anchored,
+    "anchored": lambda m, _: m.anchored,
     "oracle_first": _oracle_first,
     "oracle_best": _oracle_best,
     "shuffled": _shuffled,

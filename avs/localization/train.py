@@ -19,6 +19,7 @@ from avs.core.params import params
 from avs.localization.heads import HeadName, StackedHeads
 
 SplitName = Literal["val", "test"]
+_CACHED = 16 << 20  # bytes of weights that are trained together on a core
 
 
 @params
@@ -96,21 +97,31 @@ def train_and_predict(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray, p
 
     Returns int64 [A, S, len(evaluate), T] twice: the best class, and the best with background left out.
     Arms that see the same in training are one model, those that see the same in evaluation too have one answer.
-    A GPU trains all models at once. A CPU trains one arm a core: its weights stay in the core's cache, no core waits
-    for another, and the bits do not depend on how many there are.
+    A GPU trains all models at once. Each core of a CPU trains a few by itself, so few that their weights stay in its
+    cache: no core waits for another, and the bits do not depend on how many there are.
     """
     place = torch_device(device)
     models = [list(model.values()) for model in _alike(inputs, train, evaluate).values()]
     inputs = inputs.to(place)
-    many = place.type == "cuda"
+    together = len(models) if place.type == "cuda" else max(1, _CACHED // _weight_bytes(inputs, p))
+    jobs = [models[first : first + together] for first in range(0, len(models), together)]
     solve = partial(_solve, inputs, torch.from_numpy(train).to(place), torch.from_numpy(evaluate).to(place), p)
     answers: dict[int, np.ndarray] = {}
-    with one_thread(), running(ThreadPoolExecutor(1 if many else torch.get_num_threads())) as pool:
-        jobs = pool.map(solve, [models] if many else [[model] for model in models])
-        for found in progress(jobs, "p0", 1 if many else len(models)):
+    with running(_pool(torch.get_num_threads())) as pool, one_thread():
+        for found in progress(pool.map(solve, jobs), "p0", len(jobs)):
             answers |= found
     best, foreground = np.stack([answers[arm] for arm in range(len(inputs.plan))], axis=1)
     return best, foreground
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _weight_bytes(inputs: Inputs, p: P0Params) -> int:
+    """Of an arm's heads, as far as they matter: the first layer's."""
+    taps = p.kernel if p.head == "temporal_conv" else 1
+    return 4 * p.seeds * inputs.features.shape[-1] * taps * p.hidden
 
 
 def _alike(inputs: Inputs, train: np.ndarray, evaluate: np.ndarray) -> dict[bytes, dict[bytes, list[int]]]:

@@ -130,7 +130,10 @@ def _experiments(folder: Path, limit: float) -> list[str]:
         return []
     asked = (part for start in starts for part in ("--rev", start))
     shown = _ask(folder, limit, sys.executable, "-m", "dvc", "exp", "show", "--json", "--hide-queued", *asked)
-    return sorted(set(_finished(json.loads(shown))))
+    try:
+        return sorted(set(_finished(json.loads(shown))))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _Unknown("dvc exp show speaks in a way that is not known here") from error
 
 
 def _finished(shown: list[dict[str, Any]]) -> Iterator[str]:

@@ -143,7 +143,7 @@ def _cautions(results: Results, synthetic: str) -> list[str]:
     metrics = results.metrics
     said = [synthetic] if synthetic else []
     if metrics["clips"] < FEW:
-        said.append(f"Only {metrics['clips']} clips: below {FEW}, intervals are too narrow. Do not rely on them.")
+        said.append(f"Only {metrics['clips']} clips: below {FEW}, nobody has measured what intervals and p are worth.")
     if metrics["seeds"] == 1:
         said.append("One seed only: the spread between trainings is not in the intervals.")
     if metrics["failed_clips"]:

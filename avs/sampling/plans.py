@@ -12,6 +12,8 @@ from avs.sampling.allocate import allocate, spread
 from avs.sampling.anchors import finite_scores, require_non_negative
 from avs.sampling.tokens import BaseAlloc, BudgetParams, budget_ratio, tokens
 
+Scores = Sequence[float] | np.ndarray
+
 
 def plan_anchors(
     budget: BudgetParams,
@@ -19,11 +21,11 @@ def plan_anchors(
     anchors: Sequence[int],
     *,
     max_high: int | None = None,
-    scores: Sequence[float] | np.ndarray | None = None,
+    scores: Scores | None = None,
 ) -> list[int]:
     """Resolution in pixels of each of T = `num_seconds`, as `budget` says; `max_high` stands in for its own."""
     if budget.allocator == "optimal":
-        return optimal_plan(budget, num_seconds, anchors, max_high=max_high, scores=scores)
+        return optimal_plan(budget, num_seconds, anchors, max_high, scores)
     return plan_resolutions(
         num_seconds,
         anchors,
@@ -47,7 +49,7 @@ def plan_resolutions(
     patch_size: int = 16,
     base_alloc: BaseAlloc = "distance",
     max_high: int | None = None,
-    scores: Sequence[float] | np.ndarray | None = None,
+    scores: Scores | None = None,
 ) -> list[int]:
     """Resolution in pixels of each of T = `num_seconds`, costing exactly T · tokens(base_res).
 
@@ -78,12 +80,7 @@ def plan_resolutions(
 
 
 def optimal_plan(
-    budget: BudgetParams,
-    num_seconds: int,
-    anchors: Sequence[int],
-    *,
-    max_high: int | None = None,
-    scores: Sequence[float] | np.ndarray | None = None,
+    budget: BudgetParams, num_seconds: int, anchors: Sequence[int], max_high: int | None, scores: Scores | None
 ) -> list[int]:
     """The plan of the most worth that spends the uniform budget, less `slack` tokens at most.
 
@@ -125,7 +122,7 @@ def ranking(
     num_seconds: int,
     anchors: Sequence[int],
     base_alloc: BaseAlloc,
-    scores: Sequence[float] | np.ndarray | None = None,
+    scores: Scores | None = None,
     *,
     first: int | None = None,
 ) -> list[int]:
@@ -173,7 +170,7 @@ def _base_seconds(
     return kept_near + [second for second in far if second not in kept_near][: count - len(kept_near)]
 
 
-def _alloc_scores(scores: Sequence[float] | np.ndarray | None, num_seconds: int) -> list[float]:
+def _alloc_scores(scores: Scores | None, num_seconds: int) -> list[float]:
     if scores is None:
         raise InputError("base_alloc ('score') needs scores, one a second; none were given")
     if len(scores) != num_seconds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 from typing import Literal
 
@@ -100,8 +101,7 @@ class BudgetParams:
         """How many seconds of a clip can be at high resolution, whatever the number of anchors."""
         if self.allocator == "triad":
             return num_seconds // budget_ratio(*self.resolutions, self.patch_size)
-        highs = np.tile([0, 0, 1], (num_seconds, 1))
-        return allocate(highs, [*self.costs.values()], self.clip_tokens(num_seconds), slack=self.slack).count(2)
+        return _most_high(num_seconds, tuple(self.costs.values()), self.clip_tokens(num_seconds), self.slack)
 
     def require_a_high_second(self, num_seconds: int) -> None:
         """Raise InputError, with what would help, where no plan of the budget has a second at high resolution."""
@@ -116,6 +116,13 @@ class BudgetParams:
         fitting = [t for t in reachable([[*self.costs.values()]] * (num_seconds - 1)) if t + high <= budget]
         way_out = f"set slack to {budget - high - fitting[-1]}" if fitting else "choose resolutions closer together"
         raise InputError(f"{reason} (slack {self.slack}): {way_out}")
+
+
+@cache
+def _most_high(num_seconds: int, costs: tuple[int, ...], budget: int, slack: int) -> int:
+    """How many seconds of a plan can be at the costliest level."""
+    highs = np.tile([0] * (len(costs) - 1) + [1], (num_seconds, 1))
+    return allocate(highs, costs, budget, slack=slack).count(len(costs) - 1)
 
 
 def _whole_ratio(low: int, base: int, high: int) -> int | None:
