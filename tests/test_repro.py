@@ -143,10 +143,10 @@ def test_k_reruns_the_last_stages_only(clone: Clone) -> None:
 
 
 def test_speech_and_clips_leave_each_other_alone(clone: Clone) -> None:
-    assert clone.stages("dvc", "exp", "run", "-S", "speech_data.demo.test=2") == ["install@speech", "preprocess@speech"]
-    assert clone.stages("dvc", "exp", "run", "-S", "speech_data.demo.test=1") == []
+    """The other way round is in the next test: another data set of clips runs none of speech."""
     (clone.folder / "data/speech_manifest/videos/new.mp4").write_bytes(b"new")
-    assert clone.stages("dvc", "repro") == ["install@speech"]
+    ran = clone.stages("dvc", "exp", "run", "-S", "speech_data.demo.test=2")
+    assert ran == ["install@speech", "preprocess@speech"]
     (clone.folder / "data/speech_manifest/videos/new.mp4").unlink()
     clone.run("git", "checkout", "-q", ".")
     clone.run("dvc", "checkout", "-q")

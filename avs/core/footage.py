@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import av
 import numpy as np
@@ -14,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avs.core.media import RATE, RUN_UP, MediaError, Sound, decode, opened, streams_of, upright
+from avs.core.media import RATE, RUN_UP, MediaError, Sound, feed, opened, streams_of, upright
 
 Seen = TypeVar("Seen")
 FPS = 25
@@ -129,13 +128,7 @@ def _read(
 ) -> tuple[_Pictures[Seen], Sound, bool]:
     with opened(path) as container:
         pictures, sound = _Pictures(count, origin, see), Sound(count / FPS, origin)
-        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
-        if seek:
-            with suppress(av.FFmpegError):  # then it is read from its beginning
-                container.seek(round((origin - RUN_UP) * av.time_base))
-        damaged = decode(container, sinks)
-        sound.finish()
-        return pictures, sound, damaged
+        return pictures, sound, feed(container, pictures, sound, origin, seek=seek)
 
 
 class _Pictures(Generic[Seen]):

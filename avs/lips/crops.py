@@ -144,9 +144,8 @@ def _cut(transform: np.ndarray, mouth: np.ndarray, *, whole: bool) -> np.ndarray
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H,W] of RGB uint8 [H,W,3]: 0.299 R + 0.587 G + 0.114 B in 14-bit integers; grey stays as it is."""
-    weighted = picture.astype(np.uint32) @ np.array([4899, 9617, 1868], np.uint32)
-    return ((weighted + (1 << 13)) >> 14).astype(np.uint8)
+    """uint8 [H,W] of RGB uint8 [H,W,3]: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601); grey stays as it is."""
+    return np.array(Image.fromarray(picture).convert("L"))
 
 
 def crop(picture: np.ndarray, transform: np.ndarray) -> np.ndarray:
