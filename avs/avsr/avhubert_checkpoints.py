@@ -19,13 +19,13 @@ from torch import Tensor
 
 from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
 from avs.avsr.decoders import DecoderConfig, Style
-from avs.avsr.recognizers import CtcAttention, Seq2Seq
+from avs.avsr.recognizers import CtcAttention, Recognizer, Seq2Seq
 from avs.avsr.text import Tokenizer, described_tokenizer, unigram_folder
 from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.unpickle import Inert, read_pickle
 
-AVHubert = AVHubertEncoder | Seq2Seq | CtcAttention
+AVHubert = AVHubertEncoder | Recognizer
 
 MARK = "feature_extractor_audio.proj.weight"  # how the name ends that each of these files has
 _LARGEST = {"width": 4096, "inner": 1 << 14, "layers": 64, "vocabulary": 1 << 17}
@@ -109,7 +109,7 @@ def load_avhubert(path: str | os.PathLike[str], tokenizer: Tokenizer | None = No
     network.key_report = load_strict(network, content.tensors, source=path, prefixes=prefixes, ignored=ignored)
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = _owned(tensor.data)
-    if isinstance(network, Seq2Seq | CtcAttention):
+    if isinstance(network, Recognizer):
         network.tokenizer = _fitting(content.tokenizer or tokenizer, network.decoder.config.vocabulary, path)
     return network.eval()
 
@@ -119,7 +119,7 @@ def described(network: AVHubert) -> dict[str, Any]:
     tree: dict[str, Any] = {
         "encoder": asdict(network.config if isinstance(network, AVHubertEncoder) else network.encoder.config)
     }
-    if isinstance(network, Seq2Seq | CtcAttention):
+    if isinstance(network, Recognizer):
         tree["decoder"] = asdict(network.decoder.config)
         tree["tokenizer"] = None if network.tokenizer is None else network.tokenizer.described()
     return tree
