@@ -238,6 +238,10 @@ def without(part: str) -> dict[str, Tensor]:
         ),
         ({"linear.weight": torch.zeros(2, 2)}, "is no AV-HuBERT"),
         (
+            finetuned() | {"decoder.layer_norm.bias": torch.zeros(64).int()},
+            "bias holds torch.int32, which are no weights",
+        ),
+        (
             finetuned() | {"decoder.output_projection.weight": torch.zeros(40, 64)},
             "output weights are not its embedding",
         ),
@@ -253,6 +257,7 @@ def test_partial_and_other_files_are_refused(tensors: dict[str, Tensor], message
     [
         ({"layer_norm_first": False}, "layer_norm_first is False; only models with True"),
         ({"modality_fuse": "add"}, "modality_fuse is 'add'"),
+        ({"conv_pos": torch.zeros(2)}, "conv_pos is tensor"),
         ({"activation_fn": "relu"}, "activation_fn is 'relu'"),
         ({"encoder_attention_heads": 0}, r"heads of the encoder \(0\) must be a number >= 1"),
         ({"encoder_attention_heads": "4"}, r"heads of the encoder \('4'\)"),

@@ -152,6 +152,8 @@ def _named(tensors: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
+        if not value.is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise InputError(f"{path}: {name} holds {value.dtype}, which are no weights")
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         if name in renamed:
@@ -166,8 +168,9 @@ def _fairseq(content: Mapping[Any, Any], path: Path) -> _Content:
     settings = _settings(content)
     for part, known in settings.items():
         for name, value in _GRAPH[part].items():
-            if known.get(name, value) != value:
-                raise InputError(f"{path}: {name} is {known[name]!r}; only models with {value!r} are supported")
+            found = known.get(name, value)
+            if not isinstance(found, type(value)) or found != value:
+                raise InputError(f"{path}: {name} is {found!r}; only models with {value!r} are supported")
     names = {part: f"{part}_attention_heads" for part in ("encoder", "decoder")}
     heads = {part: settings[part][name] for part, name in names.items() if name in settings.get(part, {})}
     tensors = _named(content["model"], path)
