@@ -37,6 +37,8 @@ class SEANet(nn.Module):
     """Mixture [B,S] at 16 kHz and MuSE features [B,T,512] at 25 Hz, S = 640 T -> the voice [B,S].
 
     N filters of L samples, B channels in the separator, H in each direction of an LSTM, chunks of K frames, R stages.
+    On a processor whose cores others use too, run it in `avs.core.execute.one_thread`: an LSTM's steps are short, and
+    threads that wait for each other at each of them take many times as long.
     """
 
     encoder: Any
