@@ -151,7 +151,7 @@ def _written(name: str) -> bool:
     for stage in STAGES.values():
         for item in stage.get("foreach", [""]):
             body = stage.get("do", stage)
-            outs |= {out.replace("${item}", item) for out in body["outs"] if isinstance(out, str)}
+            outs |= {out.replace("${key}", item) for out in body["outs"] if isinstance(out, str)}
     return name in outs
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import av
 import numpy as np
@@ -14,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avs.core.media import RATE, RUN_UP, MediaError, Sound, decode, opened, streams_of, upright
+from avs.core.media import RATE, RUN_UP, MediaError, Sound, feed, opened, streams_of, upright
 
 Seen = TypeVar("Seen")
 FPS = 25
@@ -22,6 +21,7 @@ SAMPLES = RATE // FPS
 MAX_SECONDS = 3600
 _FRAME = 1 / FPS
 _EPS = 1e-3  # Matroska counts in milliseconds
+_TORN = 0.25  # seconds that a file may lack of what its header announces
 _ODD_RATE = 0.1  # frames a second off 25
 
 
@@ -55,6 +55,8 @@ def read_footage(
     with opened(path) as container:
         video, audio = _two(streams_of(container))
         spans = [_span(container, stream, end) for stream in (video, audio) if stream is not None]
+        if not end:
+            _check_whole((container.duration or 0) / av.time_base, spans)
         odd = abs(float(video.average_rate or FPS) - FPS) > _ODD_RATE
     count = _checked_count(spans, start, end)
     sink, sound, damaged = _read(path, count, spans[0].begin + start, see, seek=start > RUN_UP)
@@ -91,6 +93,12 @@ def _span(container: InputContainer, stream: VideoStream | AudioStream, until: f
     return _Span(begin, last)
 
 
+def _check_whole(announced: float, spans: Sequence[_Span]) -> None:
+    there = max(span.end for span in spans) - min(span.begin for span in spans)
+    if announced > there + _TORN:
+        raise MediaError(f"file ends at {there:.2f} s of {announced:.2f} s that it announces: it is cut off")
+
+
 def _checked_count(spans: Sequence[_Span], start: float, end: float) -> int:
     """How many pictures the clip has. Raises MediaError where sound, picture and clip do not go together."""
     origin = spans[0].begin
@@ -120,13 +128,7 @@ def _read(
 ) -> tuple[_Pictures[Seen], Sound, bool]:
     with opened(path) as container:
         pictures, sound = _Pictures(count, origin, see), Sound(count / FPS, origin)
-        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
-        if seek:
-            with suppress(av.FFmpegError):  # then it is read from its beginning
-                container.seek(round((origin - RUN_UP) * av.time_base))
-        damaged = decode(container, sinks)
-        sound.finish()
-        return pictures, sound, damaged
+        return pictures, sound, feed(container, pictures, sound, origin, seek=seek)
 
 
 class _Pictures(Generic[Seen]):

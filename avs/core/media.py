@@ -87,13 +87,18 @@ def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_P
     with opened(path) as container:
         origin = max(container.start_time or 0, 0) / av.time_base + start
         pictures, sound = _Pictures(num_seconds, origin), Sound(num_seconds, origin)
-        sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
-        if seek:
-            with suppress(av.FFmpegError):  # then it is read from its beginning
-                container.seek(round((origin - RUN_UP) * av.time_base))
-        damaged = decode(container, sinks)
-        sound.finish()
-        return pictures, sound, damaged
+        return pictures, sound, feed(container, pictures, sound, origin, seek=seek)
+
+
+def feed(container: InputContainer, pictures: Any, sound: Sound, origin: float, *, seek: bool) -> bool:
+    """Decode into a sink of pictures and one of sound, with `seek` from a run-up to `origin` on; whether damaged."""
+    sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
+    if seek:
+        with suppress(av.FFmpegError):  # then it is read from its beginning
+            container.seek(round((origin - RUN_UP) * av.time_base))
+    damaged = decode(container, sinks)
+    sound.finish()
+    return damaged
 
 
 def opened(path: Path) -> InputContainer:

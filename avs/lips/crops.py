@@ -68,7 +68,7 @@ def _read_array(path: Path) -> np.ndarray:
     """The numbers of an .npy file, which is mapped first, so that its header cannot ask for memory."""
     try:
         points = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy parses the header, and whatever is wrong with it may be raised
         raise InputError(f"{path}: cannot be read as .npy: {error}") from error
     if not isinstance(points, np.ndarray) or points.dtype.kind != "f":
         raise InputError(f"{path}: must be an .npy file of floating point numbers")
@@ -96,7 +96,8 @@ def mouth_transforms(points: np.ndarray, mean_face: np.ndarray | None = None) ->
         smooth = _smoothed(points)
         smooth += (points.mean(axis=1) - smooth.mean(axis=1))[:, None]
         matched, mouth, reference = smooth[:, _STABLE], smooth[:, _MOUTH].mean(axis=1), mean_face[list(_STABLE)]
-    return np.stack([_centred(similarity(p, reference), m) for p, m in zip(matched, mouth, strict=True)])
+    whole = mean_face is not None
+    return np.stack([_cut(similarity(p, reference), m, whole=whole) for p, m in zip(matched, mouth, strict=True)])
 
 
 def similarity(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -131,18 +132,20 @@ def _smoothed(points: np.ndarray) -> np.ndarray:
     return np.stack([points[max(0, t - half) : t + half].mean(axis=0) for t in range(len(points))])
 
 
-def _centred(transform: np.ndarray, mouth: np.ndarray) -> np.ndarray:
-    """The transform, followed by a shift that brings the mouth to the patch's middle."""
+def _cut(transform: np.ndarray, mouth: np.ndarray, *, whole: bool) -> np.ndarray:
+    """The transform, followed by the shift that brings the mouth to the patch's middle.
+
+    whole: by whole pixels, as a patch is cut from the picture of 256 × 256: its pixel 48 is the one nearest the mouth.
+    """
     place = transform[:, :2] @ mouth + transform[:, 2]
     shifted = transform.copy()
-    shifted[:, 2] += SIDE // 2 - place
+    shifted[:, 2] += SIDE // 2 - np.rint(place) if whole else (SIDE - 1) / 2 - place
     return shifted
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H,W] of RGB uint8 [H,W,3]: 0.299 R + 0.587 G + 0.114 B in 14-bit integers; grey stays as it is."""
-    weighted = picture.astype(np.uint32) @ np.array([4899, 9617, 1868], np.uint32)
-    return ((weighted + (1 << 13)) >> 14).astype(np.uint8)
+    """uint8 [H,W] of RGB uint8 [H,W,3]: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601); grey stays as it is."""
+    return np.array(Image.fromarray(picture).convert("L"))
 
 
 def crop(picture: np.ndarray, transform: np.ndarray) -> np.ndarray:

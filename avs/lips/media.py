@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -75,14 +75,14 @@ class SpeechShards:
         return {name: found[f"{clip.key}/{name}"] for name in MEMBERS}
 
 
-def film(pictures: np.ndarray) -> bytes:
-    """Grey pictures, uint8 [T, H, W], as a Matroska file at 25 fps, without loss; the same input, the same bytes."""
+def film(pictures: Sequence[np.ndarray] | np.ndarray) -> bytes:
+    """T grey pictures, uint8 [H, W], as a Matroska file at 25 fps, without loss; the same input, the same bytes."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska", options={"fflags": "+bitexact"}) as container:
         # one key frame, so that what was learnt of a mouth serves all of its pictures
         stream = container.add_stream("ffv1", rate=FPS, options={"level": "3", "g": str(len(pictures))})
         stream.pix_fmt = "gray"
-        stream.height, stream.width = pictures.shape[1:]
+        stream.height, stream.width = pictures[0].shape
         stream.codec_context.thread_count = 1
         stream.codec_context.flags |= Flags.bitexact
         for number, picture in enumerate(pictures):

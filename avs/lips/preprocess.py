@@ -81,7 +81,7 @@ def decode_into(folder: Path, store: ItemStore, p: LipsParams, job: tuple[str, U
     key, clip = job
     path = _unchanged(folder, clip.video, clip.sha256)
     footage = mouths(path, clip, folder, p)
-    contents = (film(np.stack(footage.seen)), wav(footage.audio), ",".join(footage.flags).encode())
+    contents = (film(footage.seen), wav(footage.audio), ",".join(footage.flags).encode())
     store.save(key, packed(dict(zip((*MEMBERS, _FLAGS), contents, strict=True))))
 
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
@@ -97,14 +98,15 @@ class Grid:
 
     def utterances(self) -> list[Utterance]:
         table = self.folder() / f"{self._p.table}.tsv"
-        return _excerpt(table) if table.exists() else [row for row, _ in self._corpus()]
+        return _excerpt(table) if table.exists() else [row for row, _ in self._corpus]
 
     def words(self) -> list[Word]:
         if not (self.folder() / f"{self._p.table}.tsv").exists():
-            return [word for _, words in self._corpus() for word in words]
+            return [word for _, words in self._corpus for word in words]
         path = self.folder() / "words.tsv"
         return list(_excerpt_words(path)) if path.exists() else []
 
+    @cached_property
     def _corpus(self) -> list[tuple[Utterance, list[Word]]]:
         folder = self.folder()
         alignments = {_place(path, folder): path for path in folder.rglob("*.align")}
