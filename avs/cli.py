@@ -118,7 +118,7 @@ def make_parser() -> argparse.ArgumentParser:
         "transcribe",
         transcribe,
         "write down what is said in a video, by sound, lips or both",
-        "transcribe clip.mp4 --checkpoint large_noise_pt_noise_ft_433h.pt --use lips",
+        "transcribe clip.mp4 --checkpoint avhubert.pt",
     )
     add("video", type=Path, metavar="VIDEO")
     add("--checkpoint", type=Path, required=True, metavar="PATH", help="AV-HuBERT's, fine-tuned (docs/avsr.md)")

@@ -79,16 +79,27 @@ def finetuned() -> dict[str, Tensor]:
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return {"encoder_attention_heads": 4, "layer_norm_first": True, "modality_fuse": "concat", **changes}
+    """Of an encoder. fairseq's have defaults of a decoder that is not there, unlike those of the one that is."""
+    unused = {
+        "decoder_attention_heads": 2,
+        "decoder_normalize_before": False,
+        "share_decoder_input_output_embed": False,
+    }
+    return {"encoder_attention_heads": 4, "layer_norm_first": True, "modality_fuse": "concat", **unused, **changes}
+
+
+DECODER = {"decoder_attention_heads": 4, "decoder_normalize_before": True, "share_decoder_input_output_embed": True}
 
 
 def fairseq_file(path: Path, tensors: dict[str, Tensor], *, legacy: bool = False, **changes: Any) -> Path:
     """As fairseq writes: settings nested, or in older releases flat, and the older layout of torch.save."""
-    nested = {
-        "task": {"normalize": True},
-        "model": {"decoder_attention_heads": 4, "w2v_args": {"model": settings(**changes)}},
-    }
-    content = {"args": Namespace(**settings(**changes)) if legacy else None, "cfg": None if legacy else nested}
+    task, encoder = {"normalize": True, "stack_order_audio": 4}, settings(**changes)
+    before = (
+        Namespace(**encoder) if "decoder.layer_norm.weight" in tensors and legacy else {"task": task, "model": encoder}
+    )
+    model = {**DECODER, "w2v_args": before} if "decoder.layer_norm.weight" in tensors else encoder
+    nested = {"task": task, "model": model}
+    content = {"args": Namespace(**task, **model) if legacy else None, "cfg": None if legacy else nested}
     torch.save(content | {"model": tensors}, path, _use_new_zipfile_serialization=not legacy)
     return path
 
@@ -112,9 +123,10 @@ def test_pretrained_of_fairseq(legacy: bool, tmp_path: Path) -> None:
     assert largest(found(*inputs("avhubert.audio.av", "avhubert.video.av", 2, 6)), known["av.out"]) < TOLERANCE
 
 
+@pytest.mark.parametrize("legacy", [False, True])
 @torch.no_grad()
-def test_finetuned_of_fairseq(tmp_path: Path) -> None:
-    found = load_avhubert(fairseq_file(tmp_path / "net.pt", finetuned()))
+def test_finetuned_of_fairseq(legacy: bool, tmp_path: Path) -> None:
+    found = load_avhubert(fairseq_file(tmp_path / "net.pt", finetuned(), legacy=legacy))
     assert isinstance(found, Seq2Seq)
     assert found.decoder.config == FAIRSEQ
     assert found.tokenizer is None
@@ -226,6 +238,10 @@ def without(part: str) -> dict[str, Tensor]:
         ),
         ({"linear.weight": torch.zeros(2, 2)}, "is no AV-HuBERT"),
         (
+            finetuned() | {"decoder.layer_norm.bias": torch.zeros(64).int()},
+            "bias holds torch.int32, which are no weights",
+        ),
+        (
             finetuned() | {"decoder.output_projection.weight": torch.zeros(40, 64)},
             "output weights are not its embedding",
         ),
@@ -241,6 +257,8 @@ def test_partial_and_other_files_are_refused(tensors: dict[str, Tensor], message
     [
         ({"layer_norm_first": False}, "layer_norm_first is False; only models with True"),
         ({"modality_fuse": "add"}, "modality_fuse is 'add'"),
+        ({"conv_pos": torch.zeros(2)}, "conv_pos is tensor"),
+        ({"activation_fn": "relu"}, "activation_fn is 'relu'"),
         ({"encoder_attention_heads": 0}, r"heads of the encoder \(0\) must be a number >= 1"),
         ({"encoder_attention_heads": "4"}, r"heads of the encoder \('4'\)"),
         ({"encoder_attention_heads": 5}, r"width \(64\) must be a multiple of heads \(5\)"),
@@ -249,6 +267,21 @@ def test_partial_and_other_files_are_refused(tensors: dict[str, Tensor], message
 def test_another_architecture_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_avhubert(fairseq_file(tmp_path / "net.pt", finetuned(), **changes))
+
+
+def test_another_decoder_is_refused(tmp_path: Path) -> None:
+    path = fairseq_file(tmp_path / "net.pt", finetuned())
+    content = torch.load(path, weights_only=True)
+    content["cfg"]["model"]["decoder_normalize_before"] = False
+    torch.save(content, path)
+    with pytest.raises(InputError, match="decoder_normalize_before is False; only models with True"):
+        load_avhubert(path)
+
+
+def test_heads_of_a_decoder_are_not_guessed(tmp_path: Path) -> None:
+    torch.save(finetuned(), tmp_path / "net.pt")
+    with pytest.raises(InputError, match="does not tell how many heads its decoder has"):
+        load_avhubert(tmp_path / "net.pt")
 
 
 def test_claims_of_huge_sizes_are_refused(tmp_path: Path) -> None:

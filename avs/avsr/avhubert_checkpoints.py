@@ -19,40 +19,42 @@ from torch import Tensor
 
 from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
 from avs.avsr.decoders import DecoderConfig, Style
-from avs.avsr.recognizers import CtcAttention, Seq2Seq
+from avs.avsr.recognizers import CtcAttention, Recognizer, Seq2Seq
 from avs.avsr.text import Tokenizer, described_tokenizer, unigram_folder
 from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.unpickle import Inert, read_pickle
 
-AVHubert = AVHubertEncoder | Seq2Seq | CtcAttention
+AVHubert = AVHubertEncoder | Recognizer
 
 MARK = "feature_extractor_audio.proj.weight"  # how the name ends that each of these files has
 _LARGEST = {"width": 4096, "inner": 1 << 14, "layers": 64, "vocabulary": 1 << 17}
 # Parts of pre-training and what older releases wrote beside the weights.
 _IGNORED = ("mask_emb", "label_embs_concat", "final_proj.*", "target_glu.*")
 _IGNORED_WHOLE = (*(f"encoder.{name}" for name in _IGNORED), "decoder.embed_positions._float_tensor", "decoder.version")
-# What this implementation takes for granted, under fairseq's names, and fairseq's defaults.
-_GRAPH = {
-    "layer_norm_first": True,
-    "modality_fuse": "concat",
-    "resnet_relu_type": "prelu",
-    "audio_feat_dim": 104,
-    "conv_pos": 128,
-    "conv_pos_groups": 16,
-    "sub_encoder_layers": 0,
-    "activation_fn": "gelu",
-    "wav_input": False,
-    "decoder_normalize_before": True,
-    "share_decoder_input_output_embed": True,
-    "no_scale_embedding": True,
-    "decoder_learned_pos": False,
-    "no_token_positional_embeddings": False,
-    "normalize": True,
-    "stack_order_audio": 4,
+# What this implementation takes for granted of each part, under fairseq's names. An encoder's settings have those of a
+# decoder too, which it has not.
+_GRAPH: dict[str, dict[str, Any]] = {
+    "encoder": {
+        "layer_norm_first": True,
+        "modality_fuse": "concat",
+        "resnet_relu_type": "prelu",
+        "audio_feat_dim": 104,
+        "conv_pos": 128,
+        "conv_pos_groups": 16,
+        "sub_encoder_layers": 0,
+        "activation_fn": "gelu",
+    },
+    "decoder": {
+        "decoder_normalize_before": True,
+        "share_decoder_input_output_embed": True,
+        "no_scale_embedding": True,
+        "decoder_learned_pos": False,
+        "no_token_positional_embeddings": False,
+    },
+    "task": {"normalize": True, "stack_order_audio": 4},
 }
-_FAIRSEQ_HEADS = {"encoder": 12, "decoder": 4}
-_PORT_HEAD = 64  # width of a head in the port's published size
+_HEAD = 64  # width of a head in both published encoders, and in the port's decoder
 # Names of fairseq's fine-tuned models, then those of the port, into ours.
 _RENAMED = [
     (r"^encoder\.w2v_model\.", "encoder."),
@@ -107,7 +109,7 @@ def load_avhubert(path: str | os.PathLike[str], tokenizer: Tokenizer | None = No
     network.key_report = load_strict(network, content.tensors, source=path, prefixes=prefixes, ignored=ignored)
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = _owned(tensor.data)
-    if isinstance(network, Seq2Seq | CtcAttention):
+    if isinstance(network, Recognizer):
         network.tokenizer = _fitting(content.tokenizer or tokenizer, network.decoder.config.vocabulary, path)
     return network.eval()
 
@@ -117,7 +119,7 @@ def described(network: AVHubert) -> dict[str, Any]:
     tree: dict[str, Any] = {
         "encoder": asdict(network.config if isinstance(network, AVHubertEncoder) else network.encoder.config)
     }
-    if isinstance(network, Seq2Seq | CtcAttention):
+    if isinstance(network, Recognizer):
         tree["decoder"] = asdict(network.decoder.config)
         tree["tokenizer"] = None if network.tokenizer is None else network.tokenizer.described()
     return tree
@@ -150,6 +152,8 @@ def _named(tensors: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
+        if not value.is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise InputError(f"{path}: {name} holds {value.dtype}, which are no weights")
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         if name in renamed:
@@ -162,10 +166,13 @@ def _named(tensors: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 
 def _fairseq(content: Mapping[Any, Any], path: Path) -> _Content:
     settings = _settings(content)
-    for name, value in _GRAPH.items():
-        if settings.get(name, value) != value:
-            raise InputError(f"{path}: {name} is {settings[name]!r}; only models with {value!r} are supported")
-    heads = {part: settings.get(f"{part}_attention_heads", known) for part, known in _FAIRSEQ_HEADS.items()}
+    for part, known in settings.items():
+        for name, value in _GRAPH[part].items():
+            found = known.get(name, value)
+            if not isinstance(found, type(value)) or found != value:
+                raise InputError(f"{path}: {name} is {found!r}; only models with {value!r} are supported")
+    names = {part: f"{part}_attention_heads" for part in ("encoder", "decoder")}
+    heads = {part: settings[part][name] for part, name in names.items() if name in settings.get(part, {})}
     tensors = _named(content["model"], path)
     tied = tensors.pop("decoder.output_projection.weight", None)  # some releases write the embedding twice
     if tied is not None and not torch.equal(tied, tensors.get("decoder.embed_tokens.weight", tied)):
@@ -173,20 +180,18 @@ def _fairseq(content: Mapping[Any, Any], path: Path) -> _Content:
     return _Content(tensors, heads, _pickled_tokenizer(content, path))
 
 
-def _settings(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """All settings of encoder, decoder and features in one; of a fine-tuned model, those of its encoder come last."""
-    found: dict[str, Any] = {}
+def _settings(content: Mapping[Any, Any]) -> dict[str, Mapping[str, Any]]:
+    """Settings of the encoder, the task and, of a fine-tuned model, the decoder: nested, or in older releases flat."""
+    whole = _tree(content.get("cfg")) or _tree(content.get("args"))
+    model = _tree(whole.get("model")) or whole
+    before = _tree(model.get("w2v_args"))  # pre-training's settings, in those of a fine-tuned model
+    found = {"task": _tree(whole.get("task")) or whole, "encoder": _tree(before.get("model")) or before or model}
+    return found | ({"decoder": model} if before else {})
 
-    def take(tree: Any) -> None:
-        tree = tree.state if isinstance(tree, Inert) else tree
-        if isinstance(tree, Mapping):
-            found.update({key: value for key, value in tree.items() if not isinstance(value, Mapping | Inert)})
-            for part in ("task", "model", "w2v_args"):
-                take(tree.get(part))
 
-    take(content.get("args"))
-    take(content.get("cfg"))
-    return found
+def _tree(value: Any) -> Mapping[str, Any]:
+    value = value.state if isinstance(value, Inert) else value
+    return value if isinstance(value, Mapping) else {}
 
 
 def _pickled_tokenizer(content: Mapping[Any, Any], path: Path) -> Tokenizer | None:
@@ -238,7 +243,7 @@ def _built(content: _Content, path: Path, *, whole: bool) -> AVHubert:
     width = _size(tensors, f"encoder.{MARK}", 0, "width", path)
     inner = _size(tensors, "encoder.encoder.layers.0.fc1.weight", 0, "inner", path)
     layers = _layers(tensors, "encoder.encoder", path)
-    encoder = AVHubertConfig(width, layers, _heads(content, "encoder", width // _PORT_HEAD, path), inner)
+    encoder = AVHubertConfig(width, layers, _heads(content, "encoder", width // _HEAD, path), inner)
     if not whole:
         return AVHubertEncoder(encoder)
     style: Style = (
@@ -250,7 +255,7 @@ def _built(content: _Content, path: Path, *, whole: bool) -> AVHubert:
     )
     inner = _size(tensors, "decoder.layers.0.fc1.weight", 0, "inner", path)
     layers = _layers(tensors, "decoder", path)
-    heads = _heads(content, "decoder", width // _PORT_HEAD, path)
+    heads = _heads(content, "decoder", width // _HEAD if style == "espnet" else None, path)
     decoder = DecoderConfig(vocabulary, width, layers, heads, inner, style)
     return CtcAttention(encoder, decoder) if style == "espnet" else Seq2Seq(encoder, decoder)
 
@@ -267,8 +272,12 @@ def _layers(tensors: Mapping[str, Tensor], part: str, path: Path) -> int:
     return _checked(1 + max((int(match[1]) for match in found if match), default=-1), "layers", path)
 
 
-def _heads(content: _Content, part: str, default: int, path: Path) -> int:
+def _heads(content: _Content, part: str, default: int | None, path: Path) -> int:
     heads = content.heads.get(part, default)
+    if heads is None:
+        raise InputError(
+            f"{path}: does not tell how many heads its {part} has, which its tensors cannot: give the whole file"
+        )
     if type(heads) is not int or heads < 1:
         raise InputError(f"{path}: heads of the {part} ({heads!r}) must be a number >= 1")
     return heads

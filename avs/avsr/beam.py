@@ -5,7 +5,6 @@ Both hold K beginnings of each of B clips in one batch; a beginning that is dead
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -44,35 +43,37 @@ def search_attention(
     """
     _check_beam(beam, limits)
     done: list[list[Hypothesis]] = [[] for _ in limits]
-    limit = torch.tensor(limits, device=memory.device)[:, None]
+    limit = torch.tensor(limits, device=memory.device)[:, None, None]
     past = decoder.start(memory, padding_mask)
-    tokens = torch.full((len(limits), beam, 1), FAIRSEQ_END, device=memory.device)
-    score = _one_alive(len(limits), beam, memory)
+    tokens, score = _beginnings(len(limits), beam, FAIRSEQ_END, memory.device)
     for step in range(max(limits) + 1):
-        said = decoder.step(tokens[..., -1], past).float().log_softmax(dim=-1)
-        said[..., FAIRSEQ_PAD] = -torch.inf
-        end = torch.arange(said.shape[-1], device=said.device) == FAIRSEQ_END
-        forced = (limit <= step)[..., None]
-        said = said.masked_fill(forced & ~end, -torch.inf)
-        if step == 0:
-            said = said.masked_fill(end, -torch.inf)
+        said = _allowed(decoder.step(tokens[..., -1], past).float().log_softmax(dim=-1), step, limit)
         total = (score[..., None] + said).flatten(1)
         best, place = total.topk(min(2 * beam, total.shape[1]), dim=1)
         origin, token = place // said.shape[-1], place % said.shape[-1]
         ends = token == FAIRSEQ_END
         for clip, at in (ends & (best > -torch.inf))[:, :beam].nonzero().tolist():
             if len(done[clip]) < beam:
-                words = tokens[clip, origin[clip, at], 1:].tolist()
-                done[clip].append(Hypothesis(tuple(words), float(best[clip, at]) / (step + 1) ** length_penalty))
+                length = (step + 1) ** length_penalty
+                done[clip].append(Hypothesis(_text(tokens[clip, origin[clip, at]]), float(best[clip, at]) / length))
         if all(len(found) == beam or step >= most for found, most in zip(done, limits, strict=True)):
             break
         # the best that go on, in their order
         kept = (ends * best.shape[1] + torch.arange(best.shape[1], device=ends.device)).topk(beam, largest=False)[1]
-        origin, token = origin.gather(1, kept), token.gather(1, kept)
+        origin = origin.gather(1, kept)
         score = best.masked_fill(ends, -torch.inf).gather(1, kept)
-        tokens = _continued(tokens, origin, token)
+        tokens = _continued(tokens, origin, token.gather(1, kept))
         past.reorder(origin)
-    return [sorted(found, key=lambda one: -one.score) for found in done]
+    return _sorted(done, beam)
+
+
+def _allowed(said: Tensor, step: int, limit: Tensor) -> Tensor:
+    """Log-probabilities [B,K,V] without what may not be said: padding, no token at all, more tokens than the limit."""
+    tokens = torch.arange(said.shape[-1], device=said.device)
+    said = said.masked_fill(tokens == FAIRSEQ_PAD, -torch.inf)
+    if step == 0:
+        said = said.masked_fill(tokens == FAIRSEQ_END, -torch.inf)
+    return said.masked_fill((limit <= step) & (tokens != FAIRSEQ_END), -torch.inf)
 
 
 @torch.inference_mode()
@@ -101,30 +102,33 @@ def search_joint(
     done: list[list[Hypothesis]] = [[] for _ in lengths]
     open_ = [True] * len(lengths)
     past, heard = decoder.start(memory, padding_mask), PrefixScorer(frames, torch.tensor(lengths), beam)
-    tokens = torch.full((len(lengths), beam, 1), end, device=memory.device)
-    score = _one_alive(len(lengths), beam, memory).double()
+    tokens, score = _beginnings(len(lengths), beam, end, memory.device)
     for step in range(max(lengths)):
         said = decoder.step(tokens[..., -1], past).float().log_softmax(dim=-1).double()
-        liked, likely = said.topk(count, dim=-1)
-        by_ctc, ends_by_ctc = heard.score(likely)
-        useless = (likely == end) | (likely == BLANK)
-        going = (1 - ctc_weight) * liked + _weighed(ctc_weight, by_ctc)
-        ending = (1 - ctc_weight) * said[..., end] + _weighed(ctc_weight, ends_by_ctc)
-        both = torch.cat([going.masked_fill(useless, -torch.inf), ending[..., None]], dim=-1)
-        score, place = (score[..., None] + both).flatten(1).topk(beam, dim=1)
+        likely, gains = _candidates(said, heard, count, ctc_weight)
+        score, place = (score[..., None] + gains).flatten(1).topk(beam, dim=1)
         origin, choice = place // (count + 1), place % (count + 1)
-        ended = choice == count
-        choice = choice.clamp(max=count - 1)
+        ended, choice = choice == count, choice.clamp(max=count - 1)
         token = likely[torch.arange(len(origin), device=origin.device)[:, None], origin, choice]
         tokens = _continued(tokens, origin, token)
         _collect(done, open_, tokens, score, ended, lengths, step)
-        dead = ended | ~torch.tensor(open_, device=ended.device)[:, None]
-        score = score.masked_fill(dead, -torch.inf)
+        score = score.masked_fill(ended | ~torch.tensor(open_, device=ended.device)[:, None], -torch.inf)
         if not bool((score > -torch.inf).any()):
             break
         past.reorder(origin)
         heard.advance(origin, choice)
-    return [sorted(found, key=lambda one: -one.score)[:beam] for found in done]
+    return _sorted(done, beam)
+
+
+def _candidates(said: Tensor, heard: PrefixScorer, count: int, ctc_weight: float) -> tuple[Tensor, Tensor]:
+    """The `count` tokens that the decoder likes best [B,K,count], and what each and, last, the end add to the score."""
+    end = said.shape[-1] - 1
+    liked, likely = said.topk(count, dim=-1)
+    by_ctc, ends_by_ctc = heard.score(likely)
+    going = (1 - ctc_weight) * liked + _weighed(ctc_weight, by_ctc)
+    going = going.masked_fill((likely == end) | (likely == BLANK), -torch.inf)
+    ending = (1 - ctc_weight) * said[..., end] + _weighed(ctc_weight, ends_by_ctc)
+    return likely, torch.cat([going, ending[..., None]], dim=-1)
 
 
 def _collect(
@@ -140,8 +144,8 @@ def _collect(
     for clip in (clip for clip, is_open in enumerate(open_) if is_open):
         last = step == lengths[clip] - 1
         for at in ((ended[clip] | last) & (score[clip] > -torch.inf)).nonzero()[:, 0].tolist():
-            words = tokens[clip, at, 1 : None if not bool(ended[clip, at]) else -1].tolist()
-            done[clip].append(Hypothesis(tuple(words), float(score[clip, at])))
+            said = tokens[clip, at, :-1] if bool(ended[clip, at]) else tokens[clip, at]
+            done[clip].append(Hypothesis(_text(said), float(score[clip, at])))
         open_[clip] = not last and not _hopeless(done[clip], step)
 
 
@@ -157,13 +161,24 @@ def _hopeless(found: list[Hypothesis], step: int) -> bool:
 
 
 def _weighed(weight: float, by_ctc: Tensor) -> Tensor:
-    return weight * by_ctc.nan_to_num(nan=-math.inf, neginf=-math.inf) if weight else torch.zeros_like(by_ctc)
+    """A weight of 0 takes nothing from what CTC holds impossible; dead beginnings have no number."""
+    return weight * by_ctc.nan_to_num(nan=-torch.inf, neginf=-torch.inf) if weight else torch.zeros_like(by_ctc)
 
 
-def _one_alive(clips: int, beam: int, like: Tensor) -> Tensor:
-    score = torch.full((clips, beam), -torch.inf, device=like.device)
+def _beginnings(clips: int, beam: int, start: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tokens [B,K,1], all the start, and scores float64 [B,K], of which only the first is alive."""
+    score = torch.full((clips, beam), -torch.inf, dtype=torch.float64, device=device)
     score[:, 0] = 0
-    return score
+    return torch.full((clips, beam, 1), start, device=device), score
+
+
+def _text(tokens: Tensor) -> tuple[int, ...]:
+    """Tokens without the start."""
+    return tuple(tokens[1:].tolist())
+
+
+def _sorted(done: list[list[Hypothesis]], beam: int) -> list[list[Hypothesis]]:
+    return [sorted(found, key=lambda one: -one.score)[:beam] for found in done]
 
 
 def _continued(tokens: Tensor, origin: Tensor, token: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avs.avsr import beam as search
 from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
-from avs.avsr.beam import FAIRSEQ_END, Hypothesis
+from avs.avsr.beam import FAIRSEQ_END, Hypothesis, search_attention, search_joint
 from avs.avsr.ctc import BLANK
 from avs.avsr.decoders import Decoder, DecoderConfig
 from avs.avsr.fbank import INT16
@@ -41,19 +40,42 @@ class Loss(NamedTuple):
     parts: dict[str, Tensor]
 
 
-class Seq2Seq(nn.Module):
-    """AV-HuBERT as fine-tuned by its authors: an attention decoder of 1000 pieces of words, pad 1, end 2."""
+class Recognizer(nn.Module):
+    """An encoder and a decoder; of a model that was loaded, also its tokenizer and how its tensors were met."""
 
-    sound_scale = INT16  # of sound in [-1, 1], as it was trained on
-    key_report: KeyReport | None = None  # of a model that was loaded
+    sound_scale = 1.0  # of sound in [-1, 1], as the encoder was trained on
+    key_report: KeyReport | None = None
     tokenizer: Tokenizer | None = None
 
     def __init__(self, encoder: AVHubertConfig, decoder: DecoderConfig) -> None:
         super().__init__()
-        if decoder.style != "fairseq" or decoder.width != encoder.width:
-            raise InputError(f"a seq2seq decoder must be of style fairseq and as wide as the encoder ({encoder.width})")
         self.encoder = AVHubertEncoder(encoder)
         self.decoder = Decoder(decoder)
+
+    def decode(
+        self,
+        audio: Tensor | None,
+        video: Tensor | None,
+        padding_mask: Tensor | None = None,
+        params: SearchParams | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Hypotheses of each clip, the best first; at most as many tokens as frames. Arguments as of the encoder."""
+        return self.search(self.encoder(audio, video, padding_mask), padding_mask, params or SearchParams())
+
+    def search(self, features: Tensor, padding_mask: Tensor | None, params: SearchParams) -> list[list[Hypothesis]]:
+        """The same, from the encoder's features."""
+        raise NotImplementedError
+
+
+class Seq2Seq(Recognizer):
+    """AV-HuBERT as fine-tuned by its authors: an attention decoder of 1000 pieces of words, pad 1, end 2."""
+
+    sound_scale = INT16
+
+    def __init__(self, encoder: AVHubertConfig, decoder: DecoderConfig) -> None:
+        if decoder.style != "fairseq" or decoder.width != encoder.width:
+            raise InputError(f"a seq2seq decoder must be of style fairseq and as wide as the encoder ({encoder.width})")
+        super().__init__(encoder, decoder)
 
     def loss(self, audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None, labels: Tensor) -> Loss:
         """Label-smoothed cross-entropy, summed over tokens and ends. labels: int64 [B,L], padded by -1."""
@@ -63,39 +85,24 @@ class Seq2Seq(nn.Module):
         smoothed, plain = smoothed_cross_entropy(logits, wanted)
         return Loss(smoothed, {"nll": plain, "accuracy": _accuracy(logits, wanted)})
 
-    def decode(
-        self,
-        audio: Tensor | None,
-        video: Tensor | None,
-        padding_mask: Tensor | None = None,
-        params: SearchParams | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Hypotheses of each clip, the best first; at most as many tokens as frames."""
-        params = params or SearchParams()
-        memory = self.encoder(audio, video, padding_mask)
-        return search.search_attention(
+    def search(self, features: Tensor, padding_mask: Tensor | None, params: SearchParams) -> list[list[Hypothesis]]:
+        return search_attention(
             self.decoder,
-            memory,
+            features,
             padding_mask,
-            _lengths(memory, padding_mask),
+            _lengths(features, padding_mask),
             beam=50 if params.beam is None else params.beam,
             length_penalty=params.length_penalty,
         )
 
 
-class CtcAttention(nn.Module):
+class CtcAttention(Recognizer):
     """AV-HuBERT with CTC and an attention decoder, as in MCoRec's recipe: blank 0, start and end the last token."""
 
-    sound_scale = 1.0
-    key_report: KeyReport | None = None
-    tokenizer: Tokenizer | None = None
-
     def __init__(self, encoder: AVHubertConfig, decoder: DecoderConfig) -> None:
-        super().__init__()
         if decoder.style != "espnet":
             raise InputError(f"a decoder beside CTC must be of style espnet, not {decoder.style}")
-        self.encoder = AVHubertEncoder(encoder)
-        self.decoder = Decoder(decoder)
+        super().__init__(encoder, decoder)
         self.ctc = nn.Linear(encoder.width, decoder.vocabulary)
         if decoder.width != encoder.width:
             self.proj_decoder = nn.Linear(encoder.width, decoder.width)
@@ -126,17 +133,8 @@ class CtcAttention(nn.Module):
             frames, labels.clamp(min=0), lengths, spoken.sum(dim=1).cpu(), BLANK, "sum", zero_infinity=True
         )
 
-    def decode(
-        self,
-        audio: Tensor | None,
-        video: Tensor | None,
-        padding_mask: Tensor | None = None,
-        params: SearchParams | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Hypotheses of each clip, the best first; at most as many tokens as frames."""
-        params = params or SearchParams()
-        features = self.encoder(audio, video, padding_mask)
-        return search.search_joint(
+    def search(self, features: Tensor, padding_mask: Tensor | None, params: SearchParams) -> list[list[Hypothesis]]:
+        return search_joint(
             self.decoder,
             self.memory(features),
             padding_mask,
@@ -145,9 +143,6 @@ class CtcAttention(nn.Module):
             beam=3 if params.beam is None else params.beam,
             ctc_weight=params.ctc_weight,
         )
-
-
-Recognizer = Seq2Seq | CtcAttention
 
 
 def smoothed_cross_entropy(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,8 @@ def read_clip(path: Path, landmarks: Path | None = None, lips: LipsParams | None
     try:
         footage = mouths(path, clip, path.parent, lips or LipsParams())
     except MediaError as reason:
-        raise InputError(f"{path}: {reason}") from None
+        hint = " (here: --landmarks FILE or --detector mediapipe)" if "give landmarks" in str(reason) else ""
+        raise InputError(f"{path}: {reason}{hint}") from None
     if len(footage.seen) > MAX_SECONDS * FPS:
         length = len(footage.seen) / FPS
         raise InputError(f"{path}: {length:.0f} s are more than {MAX_SECONDS}: cut it into sentences")
@@ -127,10 +128,11 @@ def transcribe(
     heard, seen = features(clip, model.sound_scale)
     audio, video = (None if use == "lips" else heard), (None if use == "audio" else seen)
     with reduced(model, bfloat16):
-        (found,) = model.decode(audio, video, None, params)
+        encoded = model.encoder(audio, video)
+        (found,) = model.search(encoded, None, params or SearchParams())
         if not found:
             return Transcript("", -float("inf"), (), ())
-        frames = model.ctc(model.encoder(audio, video))[0] if isinstance(model, CtcAttention) else None
+        frames = model.ctc(encoded)[0] if isinstance(model, CtcAttention) else None
     texts = tuple((tokenizer.decode(one.tokens), one.score) for one in found)
     words = () if frames is None else timed(found[0], frames, tokenizer)
     return Transcript(*texts[0], texts[1:], words)
