@@ -50,8 +50,9 @@ def main() -> None:
         ratios = {f"{part}_ratio": _ratio(found, part) for part in ("encoder", "few")}
         rows[name] = {"parameters": parameters, **found, **ratios}
     settings = {"seconds": SECONDS, "tokens": TOKENS, "beam": PUBLISHED, "few": FEW, "threads": 1, "weights": "random"}
-    record("avhubert", settings | {"models": rows})
-    print(table(rows))
+    figures = settings | {"models": rows}
+    record("avhubert", figures)
+    print(table(figures))
 
 
 def written(name: str, folder: Path) -> tuple[Path, int]:
@@ -69,12 +70,12 @@ def written(name: str, folder: Path) -> tuple[Path, int]:
     return path, sum(parameter.numel() for parameter in model.parameters())
 
 
-def table(rows: dict[str, Any]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """The rows of docs/avsr.md."""
     head = ["model", "parameters", "read", "memory", f"encoder, {SECONDS} s", "bfloat16", "plain"]
     head += ["search, tokens/s", "bfloat16", f"beam {FEW}", "without cache"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in rows.items():
+    for name, row in figures["models"].items():
         cells = [
             name,
             f"{row['parameters'] / 1e6:.0f} M",

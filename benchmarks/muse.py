@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,10 +51,25 @@ def main() -> None:
     network = untrained_visual_frontend().requires_grad_(False)
     clips = [mouths(FRAMES, seed) for seed in range(CLIPS)]
     cores = ExecutionParams().num_workers()
-    figures = {f"cores_{n}": compare(network, clips, n) for n in sorted({1, cores})}
+    figures: dict[str, Any] = {f"cores_{n}": compare(network, clips, n) for n in sorted({1, cores})}
     peaks = {kind: {str(n): peak(kind, n) for n in lengths} for kind, lengths in LENGTHS.items()}
-    record("muse", figures | {"peak_mib": peaks})
-    print(figures, peaks)
+    figures |= {"peak_mib": peaks}
+    record("muse", figures)
+    print(table(figures))
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The rows of docs/speech.md."""
+    lines = ["| | ours | plain | ratio |", "|---|---|---|---|"]
+    for name, row in figures.items():
+        if name.startswith("cores_"):
+            rates = [f"{row[kind]:.0f} frames/s" for kind in ("ours", "plain")]
+            lines.append(f"| cores: {name.removeprefix('cores_')} | {' | '.join(rates)} | {row['ratio']} |")
+    peaks = figures["peak_mib"]
+    for frames in sorted(peaks["ours"], key=int):
+        memory = [f"{peaks[kind][frames]} MiB" if frames in peaks[kind] else "not measured" for kind in LENGTHS]
+        lines.append(f"| memory, {frames} frames | {' | '.join(memory)} | |")
+    return "\n".join(lines)
 
 
 def compare(network: VisualFrontend, clips: list[np.ndarray], cores: int) -> dict[str, float]:

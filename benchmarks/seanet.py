@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,13 +37,15 @@ def main() -> None:
             row["plain"] = measured("plain", seconds)
             row["ratio"] = round(row["plain"]["cpu_seconds"] / row["ours"]["cpu_seconds"], 2)
         rows.append(row)
-    record("seanet", {"threads": 1, "lengths": rows, "log_fbank": fbank_row()})
-    print(table(rows))
+    figures = {"threads": 1, "lengths": rows, "log_fbank": fbank_row()}
+    record("seanet", figures)
+    print(table(figures))
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(figures: dict[str, Any]) -> str:
+    """The rows of docs/speech.md."""
     lines = ["| sound | ours | ours, all stages | plain | ratio | memory | plain's |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
+    for row in figures["lengths"]:
         kinds = [row.get(kind) for kind in ("ours", "all_stages", "plain")]
         seconds = [f"{kind['cpu_seconds']:.2f} s" if kind else "not measured" for kind in kinds]
         memory = [f"{kind['memory_mb']} MB" if kind else "not measured" for kind in (kinds[0], kinds[2])]
