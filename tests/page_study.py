@@ -56,6 +56,7 @@ def _write_features(folder: Path, clips: list[Clip]) -> None:
         write_table(folder / f"{name}/index.tsv", clips, Clip)
     for resolution in (112, 208, 272):
         write_array(folder / f"cache/res_{resolution}.npy", rng.normal(size=(CLIPS, SECONDS, 5)).astype(np.float32))
+    write_array(folder / "cache/motion.npy", rng.random((CLIPS, SECONDS), np.float32))
     write_json(folder / "cache/meta.json", {"patch_size": 16, "gflops": {"112": 1.0, "208": 2.0, "272": 5.0}})
     scores = rng.normal(size=(CLIPS, SECONDS)).astype(np.float32)
     scores[1] = 0  # flat: sampled uniformly
@@ -74,6 +75,8 @@ def _write_results(folder: Path) -> None:
     write_metrics(folder / "results/headline.json", study.headline)
     write_json_lines(p0 / "per_clip.jsonl", study.rows)
     write_metrics(p0 / "plots/arms.json", study.arms_plot)
+    write_metrics(p0 / "plots/curve.json", study.curve_plot)
+    write_metrics(p0 / "diagnosis.json", study.diagnosis)
     write_metrics(anchor_eval / "metrics.json", recall)
     write_json_lines(anchor_eval / "per_clip.jsonl", rows)
     write_metrics(anchor_eval / "plots/recall.json", recall_curves(recall))

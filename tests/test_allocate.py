@@ -64,6 +64,12 @@ def test_float_sums_that_are_equal_count_as_equal() -> None:
     assert allocate(utility, (1, 2), 4) == [1, 0, 0]
 
 
+def test_whole_worths_are_exact_where_some_are_forbidden() -> None:
+    """-inf makes them floats; in steps of a third of the largest, 2 + 2 would be more than 1 + 3."""
+    utility = np.array([[-np.inf, 2, 1], [-np.inf, 3, 2]])
+    assert allocate(utility, (1, 1, 7), 8) == [2, 1]
+
+
 def test_what_cannot_be_met_names_what_can() -> None:
     with pytest.raises(InputError, match="nearest totals that can: 1864, 1960"):
         allocate(np.zeros((10, 3)), COSTS, 1900)

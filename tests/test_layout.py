@@ -67,6 +67,11 @@ def test_constant_anchors_are_learnt_from_the_training_clips_alone() -> None:
     np.testing.assert_array_equal(plan("constant_topk", other), plan("constant_topk", m))
 
 
+def test_the_constant_plan_hears_nothing_even_where_scores_say_who_gets_base_resolution() -> None:
+    m = material(budget=BudgetParams(base_alloc="score"))
+    assert len(np.unique(plan("constant_topk", m).reshape(-1, 10), axis=0)) == 1
+
+
 def test_visual_anchors_are_where_most_moves() -> None:
     m = material()
     high = [set(np.flatnonzero(row == 352)) for row in plan("visual_topk", m)[0]]
@@ -137,6 +142,17 @@ def test_a_triad_that_does_not_divide_gives_every_arm_a_budget_within_the_slack(
         for plans in kinds.values():
             spent = clip_costs(plans, budget.costs)
             assert ((tokens - 12 <= spent) & (spent <= tokens)).all()
+
+
+def test_slack_is_left_only_where_the_event_gets_more_for_it() -> None:
+    budget = BudgetParams(low_res=112, base_res=160, high_res=224, allocator="optimal", slack=200)
+    m = material({112: 1.0, 160: 2.0, 224: 4.0}, budget)
+    curve, uniform = curve_plans(m, ()), plan("uniform", m)[0]
+    np.testing.assert_array_equal(curve[1000]["even"], uniform)
+    assert (curve[1960]["even"] == 224).all()
+    without = [Clip(**vars(clip) | {"end": clip.start}) for clip in m.clips]
+    silent = Material(without, m.proposals, m.motion, m.gflops, budget, m.k)
+    np.testing.assert_array_equal(plan("oracle_best", silent)[0], uniform)
 
 
 @pytest.mark.parametrize("k", [0, 1, 5, 12])

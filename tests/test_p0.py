@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avs.core.clips import Clip, write_table
+from avs.core.clips import Clip, read_table, write_table
 from avs.core.errors import InputError
 from avs.core.stats import holm
 from avs.core.store import write_array, write_json, write_metrics
@@ -201,8 +201,6 @@ def test_every_head_and_scaling_learns(stages: Path, standardize: bool, head: st
 
 
 def test_clips_without_event_count_for_accuracy_only(stages: Path) -> None:
-    from avs.core.clips import read_table
-
     clips = read_table(stages / "cache/index.tsv", Clip)
     silent = [Clip(**vars(clip) | {"start": 0.0, "end": 0.0}) if n == 9 else clip for n, clip in enumerate(clips)]
     for folder in ("cache", "eventness"):
@@ -213,8 +211,6 @@ def test_clips_without_event_count_for_accuracy_only(stages: Path) -> None:
 
 
 def test_tables_that_do_not_fit_are_refused(stages: Path) -> None:
-    from avs.core.clips import read_table
-
     clips = read_table(stages / "cache/index.tsv", Clip)
     write_table(stages / "cache/index.tsv", clips[1:], Clip)
     with pytest.raises(InputError, match="hold different clips"):
@@ -252,3 +248,12 @@ def test_the_verdict_says_what_it_could_have_found(stages: Path) -> None:
     for measure, row in metrics["uncertainty"].items():
         assert 0 < row["minimum_detectable_effect"] < row["minimum_detectable_effect_holm"]
         assert row["baseline_seed_sd"] == pytest.approx(metrics["arms"]["uniform"][measure]["std"], abs=1e-9)
+
+
+def test_a_split_without_events_is_refused_before_training(stages: Path) -> None:
+    clips = read_table(stages / "cache/index.tsv", Clip)
+    silent = [Clip(**vars(clip) | {"end": clip.start}) if clip.split == "test" else clip for clip in clips]
+    for folder in ("cache", "eventness"):
+        write_table(stages / folder / "index.tsv", silent, Clip)
+    with pytest.raises(InputError, match=r"no clip with an event in split 'test' \(see p0\.eval_splits\)"):
+        study(stages)

@@ -50,7 +50,7 @@ def test_an_interval_without_zero_is_no_verdict_before_correction(results: Resul
 
 def test_cautions_say_what_the_data_cannot(results: Results) -> None:
     said = " ".join(judge(results, dataset="local", effect="none").cautions)
-    assert "Only 12 clips: below 30" in said
+    assert "Only 12 clips: below 20" in said
     assert results.recall["fallback"] > 0
     assert f"{results.recall['fallback']:.0%} of the clips fell back" in said
     assert "synthetic" not in said

@@ -70,7 +70,7 @@ def _whole(utility: np.ndarray) -> np.ndarray:
     allowed = utility > -np.inf
     numbers = np.where(allowed, utility, 0)
     largest = float(np.abs(numbers).max(initial=0))
-    if not np.issubdtype(utility.dtype, np.integer):
+    if (numbers % 1).any() or (largest > _STEPS and not np.issubdtype(utility.dtype, np.integer)):
         numbers = np.rint(numbers / (largest or 1.0) * _STEPS)
         largest = _STEPS
     if largest * len(utility) >= -_POSSIBLE / 2:
