@@ -94,6 +94,8 @@ def answer(study: Study, p: P0Params, device: str) -> Answers:
     for name in ("train", *p.eval_splits):
         if name not in splits:
             raise InputError(f"no clip in split {name!r} (see data/media/clips/failures.tsv, or p0.eval_splits)")
+        if name != "train" and not any(clip.event().any() for clip in study.clips if clip.split == name):
+            raise InputError(f"no clip with an event in split {name!r} (see p0.eval_splits)")
     best, foreground = train_and_predict(_inputs(study, train, p), train, positions, p, device)
     names = [*ARMS, *(on_curve(total, kind) for total, kinds in study.curve.items() for kind in kinds)]
     return Answers(positions, dict(zip(names, best, strict=True)), dict(zip(names, foreground, strict=True)))

@@ -106,10 +106,11 @@ def ranked_plan(budget: BudgetParams, order: Sequence[int], total: int) -> list[
 
 def wanted_plan(budget: BudgetParams, wanted: np.ndarray, total: int) -> list[int]:
     """The plan of `total` tokens, or up to `slack` less, that spends the most on the seconds `wanted`, bool [T]; of
-    those that spend equally much there the most even."""
+    those that spend equally much there the one whose seconds are nearest to an even share of `total`."""
     costs = np.array([*budget.costs.values()])
-    weight = 1 + len(wanted) * int(costs.max()) ** 2  # one token there outweighs any unevenness
-    return _levels(np.outer(wanted, costs) * weight - costs**2, budget, total)
+    uneven = (costs - round(total / len(wanted))) ** 2
+    weight = 1 + len(wanted) * int(uneven.max())  # one token there outweighs any unevenness
+    return _levels(np.outer(wanted, costs) * weight - uneven, budget, total)
 
 
 def even_plan(budget: BudgetParams, num_seconds: int, total: int) -> list[int]:
