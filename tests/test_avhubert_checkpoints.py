@@ -252,12 +252,22 @@ def test_partial_and_other_files_are_refused(tensors: dict[str, Tensor], message
         load_avhubert(fairseq_file(tmp_path / "net.pt", tensors))
 
 
+def endless() -> list[Any]:
+    """Lists that hold each other twice each: small in a file, without end in print."""
+    found: list[Any] = ["a"]
+    for _ in range(100):
+        found = [found, found]
+    return found
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"layer_norm_first": False}, "layer_norm_first is False; only models with True"),
         ({"modality_fuse": "add"}, "modality_fuse is 'add'"),
-        ({"conv_pos": torch.zeros(2)}, "conv_pos is tensor"),
+        ({"conv_pos": torch.zeros(2)}, "conv_pos is a Tensor"),
+        ({"conv_pos": endless()}, "conv_pos is a list"),
+        ({"encoder_attention_heads": endless()}, r"heads of the encoder \(a list\)"),
         ({"activation_fn": "relu"}, "activation_fn is 'relu'"),
         ({"encoder_attention_heads": 0}, r"heads of the encoder \(0\) must be a number >= 1"),
         ({"encoder_attention_heads": "4"}, r"heads of the encoder \('4'\)"),
@@ -267,6 +277,18 @@ def test_partial_and_other_files_are_refused(tensors: dict[str, Tensor], message
 def test_another_architecture_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_avhubert(fairseq_file(tmp_path / "net.pt", finetuned(), **changes))
+
+
+@pytest.mark.parametrize("place", ["config.json", "metadata"])
+def test_a_description_too_deep_to_read_is_refused(place: str, tmp_path: Path) -> None:
+    source = port_folder(tmp_path, {"a": torch.zeros(1)})
+    if place == "metadata":
+        source = source / "net.safetensors"
+        save_file({"a": torch.zeros(1)}, source, {"config": "[" * 100_000})
+    else:
+        (source / place).write_text("[" * 100_000)
+    with pytest.raises(InputError, match="cannot be read as JSON|description is damaged"):
+        load_avhubert(source)
 
 
 def test_another_decoder_is_refused(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_large_faces_are_averaged_not_skipped_over() -> None:
     assert np.abs(patch[2:-2, 2:-2].astype(int) - 100).max() <= 2
 
 
+def test_points_far_apart_cannot_ask_for_memory() -> None:
+    (transform,) = mouth_transforms(MEAN_FACE[None] * 100)
+    with pytest.raises(MediaError, match="points of a face 100 times as large as the patch"):
+        crop(np.zeros((96, 96, 3), np.uint8), transform)
+
+
 def test_pictures_without_a_face_take_points_from_those_around() -> None:
     moving = MEAN_FACE + np.arange(40)[:, None, None] * np.array([1.0, 0.5])
     gaps = moving.copy()
@@ -150,6 +156,9 @@ def test_landmarks_are_read_strictly(tmp_path: Path) -> None:
         read_landmarks(path)
     np.save(path, np.zeros((5, 68, 2), np.int32))
     with pytest.raises(InputError, match="floating point"):
+        read_landmarks(path)
+    np.save(path, np.full((5, 68, 2), 1e200))
+    with pytest.raises(InputError, match=re.escape("points (1e+200) must be within 100000 pixels")):
         read_landmarks(path)
     np.save(path, np.zeros((5, 2)))
     with pytest.raises(InputError, match=re.escape("shape (5, 2) must be (68, 2)")):

@@ -38,6 +38,7 @@ from avs.cli import main
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
 from avs.core.media import write_media
+from avs.lips.crops import MEAN_FACE
 
 FRAMES = 12
 LETTERS = [f"{SPACE}{chr(97 + n)}" if n % 2 else chr(97 + n) for n in range(26)]
@@ -95,6 +96,23 @@ def test_a_full_picture_needs_landmarks_or_a_detector(tmp_path: Path) -> None:
         read_clip(video(tmp_path / "a.mp4", side=128))
     with pytest.raises(InputError, match=r"absent\.mp4"):
         read_clip(tmp_path / "absent.mp4")
+
+
+def test_landmarks_may_lie_anywhere(tmp_path: Path) -> None:
+    """Those of the mean face in a picture of 256 pixels cut it where the patch's middle is the mouth's."""
+    np.save(tmp_path / "points.npy", np.repeat(MEAN_FACE[None], FRAMES, axis=0))
+    (tmp_path / "videos").mkdir()
+    found = read_clip(video(tmp_path / "videos/a.mp4", side=256), tmp_path / "points.npy")
+    assert found.lips.shape == (FRAMES, 96, 96)
+    with pytest.raises(InputError, match=r"absent\.npy: cannot be read"):
+        read_clip(tmp_path / "videos/a.mp4", tmp_path / "absent.npy")
+
+
+def test_a_long_clip_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avs.avsr.transcribe.MAX_SECONDS", 0.4)
+    monkeypatch.setattr("avs.core.footage._read", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(InputError, match=r"a\.mp4: clip of 0\.48 s must be .* at most 0\.4 s long \(cut it into"):
+        read_clip(video(tmp_path / "a.mp4"))
 
 
 def test_the_encoder_is_given_the_middle_of_the_mouth() -> None:

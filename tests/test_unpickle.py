@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import pickletools
+import re
 import struct
 import time
 import zipfile
@@ -210,6 +211,20 @@ def test_what_is_deeply_nested_but_not_hashed_is_let_go_of(tmp_path: Path) -> No
     found = read_pickle(archive(tmp_path / "net.pt", b"\x80\x02N" + b"\x85" * DEEP + b"."))
     assert isinstance(found, tuple)
     del found
+
+
+def test_an_order_of_storages_without_end_is_not_compared(tmp_path: Path) -> None:
+    """Two lists that each hold a list twice, and so on: to compare them would take 2^100 steps."""
+    path = tmp_path / "net.pt"
+    torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    order: list[list[Any]] = [["a"], ["a"]]
+    for _ in range(100):
+        order = [[twice, twice] for twice in order]
+    (at,) = [match.start() for match in re.finditer(rb"\x80\x02\]q\x00X", whole)]
+    path.write_bytes(whole[:at] + pickle.dumps(order, 2))
+    with pytest.raises(InputError, match="its storages are not those of its tensors"):
+        read_pickle(path)
 
 
 def test_refuses_a_large_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

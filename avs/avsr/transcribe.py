@@ -22,12 +22,15 @@ from avs.avsr.text import SPACE, Tokenizer, unigram_folder
 from avs.core.errors import InputError
 from avs.core.footage import FPS, SAMPLES
 from avs.core.media import MediaError, read_sound
-from avs.core.speech import Utterance
-from avs.core.store import sha256_file
+from avs.lips.crops import read_landmarks
 from avs.lips.preprocess import LipsParams, mouths
 
 Used = Literal["both", "audio", "lips"]
 MAX_SECONDS = 60  # attention looks at all frames at once
+_HINTS = {
+    "give landmarks": " (here: --landmarks FILE or --detector mediapipe)",
+    "s long": " (cut it into sentences)",
+}
 
 
 class Clip(NamedTuple):
@@ -72,16 +75,12 @@ def read_clip(path: Path, landmarks: Path | None = None, lips: LipsParams | None
 
     Raises InputError where no use can be made of the file, and for one longer than a minute.
     """
-    given = {"landmarks": str(landmarks.absolute()), "landmarks_sha256": sha256_file(landmarks)} if landmarks else {}
-    clip = Utterance(path.stem, "file", "test", path.name, 0, 0, "", "", "", **given)
+    points = read_landmarks(landmarks) if landmarks else None
     try:
-        footage = mouths(path, clip, path.parent, lips or LipsParams())
+        footage = mouths(path, points, lips or LipsParams(), longest=MAX_SECONDS)
     except MediaError as reason:
-        hint = " (here: --landmarks FILE or --detector mediapipe)" if "give landmarks" in str(reason) else ""
+        hint = next((hint for phrase, hint in _HINTS.items() if phrase in str(reason)), "")
         raise InputError(f"{path}: {reason}{hint}") from None
-    if len(footage.seen) > MAX_SECONDS * FPS:
-        length = len(footage.seen) / FPS
-        raise InputError(f"{path}: {length:.0f} s are more than {MAX_SECONDS}: cut it into sentences")
     return Clip(np.stack(footage.seen), footage.audio.astype(np.float32) / 32768, footage.flags)
 
 

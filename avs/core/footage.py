@@ -41,7 +41,12 @@ class _Span:
 
 
 def read_footage(
-    path: Path, see: Callable[[int, np.ndarray], Seen], *, start: float = 0, end: float = 0
+    path: Path,
+    see: Callable[[int, np.ndarray], Seen],
+    *,
+    start: float = 0,
+    end: float = 0,
+    longest: float = MAX_SECONDS,
 ) -> Footage[Seen]:
     """Decode [start, end) seconds of a file in one pass, on one thread; an `end` of 0 is the video's own.
 
@@ -49,8 +54,8 @@ def read_footage(
     so that video of 25 frames a second stays as it is. Times count from the first frame. Sound is brought to 16 kHz
     mono, placed by presentation time, and cut, or filled with silence, to the length of the picture.
 
-    Raises MediaError where no use can be made of the file, or where sound or picture begins or ends more than one
-    frame off the other, or off the clip.
+    Raises MediaError where no use can be made of the file, where sound or picture begins or ends more than one
+    frame off the other, or off the clip, and, before it decodes, for a clip of more than `longest` seconds.
     """
     with opened(path) as container:
         video, audio = _two(streams_of(container))
@@ -58,7 +63,7 @@ def read_footage(
         if not end:
             _check_whole((container.duration or 0) / av.time_base, spans)
         odd = abs(float(video.average_rate or FPS) - FPS) > _ODD_RATE
-    count = _checked_count(spans, start, end)
+    count = _checked_count(spans, start, end, longest)
     sink, sound, damaged = _read(path, count, spans[0].begin + start, see, seek=start > RUN_UP)
     if sink.late and start > RUN_UP:
         sink, sound, damaged = _read(path, count, spans[0].begin + start, see, seek=False)
@@ -99,13 +104,13 @@ def _check_whole(announced: float, spans: Sequence[_Span]) -> None:
         raise MediaError(f"file ends at {there:.2f} s of {announced:.2f} s that it announces: it is cut off")
 
 
-def _checked_count(spans: Sequence[_Span], start: float, end: float) -> int:
+def _checked_count(spans: Sequence[_Span], start: float, end: float, longest: float) -> int:
     """How many pictures the clip has. Raises MediaError where sound, picture and clip do not go together."""
     origin = spans[0].begin
     length = spans[0].end - origin
     stop = end or length
-    if not 0 <= start < stop <= start + MAX_SECONDS:
-        raise MediaError(f"clip of {stop - start:.2f} s must be longer than 0 and at most {MAX_SECONDS} s long")
+    if not 0 <= start < stop <= start + longest:
+        raise MediaError(f"clip of {stop - start:.2f} s must be longer than 0 and at most {longest:g} s long")
     if length < stop - _FRAME - _EPS:
         raise MediaError(f"video ends at {length:.2f} s, the clip at {stop:.2f} s")
     for sound in spans[1:]:

@@ -18,6 +18,8 @@ from avs.core.media import MediaError
 SIDE = 96  # pixels
 WINDOW = 12  # pictures over which points are averaged
 MIN_FOUND = 0.5  # of the pictures must show a face
+_FARTHEST = 1e5  # pixels: points beyond are in no picture
+_FINEST = 32  # samples a pixel across: a face that fills a picture of 8000 pixels needs 24
 # Eye corners, tip, bridge and wings of the nose, and the middle of the outer lips, in a picture of 256 × 256: the mean
 # of ten GRID speakers, scaled so that the mouth is 46 pixels wide.
 MEAN_FACE = np.array(
@@ -61,6 +63,8 @@ def read_landmarks(path: Path) -> np.ndarray:
     if points.ndim != 3 or points.shape[1] not in KINDS or points.shape[2] != 2:
         kinds = ", ".join(map(str, KINDS))
         raise InputError(f"{path}: shape {points.shape} must be (pictures, points, 2), with {kinds} points")
+    if (np.abs(points) > _FARTHEST).any():
+        raise InputError(f"{path}: points ({np.nanmax(np.abs(points)):g}) must be within {_FARTHEST:g} pixels")
     return points
 
 
@@ -84,7 +88,7 @@ def mouth_transforms(points: np.ndarray, mean_face: np.ndarray | None = None) ->
     shape stays where the picture's own points are. Raises MediaError where too few pictures show a face.
     """
     found = np.isfinite(points).all(axis=(1, 2))
-    if found.mean() < MIN_FOUND or not found.any():
+    if not found.any() or found.mean() < MIN_FOUND:
         raise MediaError(f"a face is found in {found.sum()} of {len(points)} pictures, at least half must show one")
     if mean_face is None:
         smooth = _smoothed(_nine(_filled(points, found)))
@@ -151,9 +155,11 @@ def grey(picture: np.ndarray) -> np.ndarray:
 def crop(picture: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """The mouth's grey patch, uint8 [96,96], of RGB uint8 [H,W,3], in one bicubic resampling.
 
-    Large faces are sampled several times a pixel and averaged.
+    Large faces are sampled several times a pixel and averaged. Raises MediaError for one that is no face of a picture.
     """
     times = max(1, round(1 / np.hypot(*transform[:, 0])))
+    if times > _FINEST:
+        raise MediaError(f"points of a face {times} times as large as the patch: are they pixels of this picture?")
     inverse = np.linalg.inv(np.vstack([transform, (0, 0, 1)]))[:2]
     inverse[:, :2] /= times
     # From the middle of a fine pixel in patch coordinates; Pillow counts from a pixel's edge.

@@ -14,7 +14,7 @@ import numpy as np
 
 from avs.core.clips import Failed, locate, write_table
 from avs.core.execute import ExecutionParams, Failure, map_items
-from avs.core.footage import FPS, SAMPLES, Footage, read_footage
+from avs.core.footage import FPS, MAX_SECONDS, SAMPLES, Footage, read_footage
 from avs.core.media import MediaError, unwav, wav
 from avs.core.params import params
 from avs.core.shards import add_member, packed, read_members, write_shards
@@ -80,21 +80,32 @@ def decode_into(folder: Path, store: ItemStore, p: LipsParams, job: tuple[str, U
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
     path = _unchanged(folder, clip.video, clip.sha256)
-    footage = mouths(path, clip, folder, p)
+    points = None
+    if clip.landmarks:
+        points = read_landmarks(_unchanged(folder, clip.landmarks, clip.landmarks_sha256))[round(clip.start * FPS) :]
+        points = points[: round((clip.end - clip.start) * FPS)] if clip.end else points
+    footage = mouths(path, points, p, start=clip.start, end=clip.end)
     contents = (film(footage.seen), wav(footage.audio), ",".join(footage.flags).encode())
     store.save(key, packed(dict(zip((*MEMBERS, _FLAGS), contents, strict=True))))
 
 
-def mouths(path: Path, clip: Utterance, folder: Path, p: LipsParams) -> Footage[np.ndarray]:
-    """Mouths as they are, or cut out by points from a file, or by those that the detector finds in a first pass."""
-    read = partial(read_footage, path, start=clip.start, end=clip.end)
-    if clip.landmarks:
-        points = read_landmarks(_unchanged(folder, clip.landmarks, clip.landmarks_sha256))
-        points = points[round(clip.start * FPS) :]
-        points = points[: round((clip.end - clip.start) * FPS)] if clip.end else points
-    elif p.detector == "none":
+def mouths(
+    path: Path,
+    points: np.ndarray | None,
+    p: LipsParams,
+    *,
+    start: float = 0,
+    end: float = 0,
+    longest: float = MAX_SECONDS,
+) -> Footage[np.ndarray]:
+    """Mouths cut out by points [T,P,2] of the clip's pictures, or as they are, or by what the detector finds first.
+
+    start, end, longest: as of `read_footage`.
+    """
+    read = partial(read_footage, path, start=start, end=end, longest=longest)
+    if points is None and p.detector == "none":
         return read(_as_it_is)
-    else:
+    if points is None:
         with face_mesh() as find:
             first = read(lambda n, picture: grey(picture) if _is_mouth(picture) else find(picture))
         if first.seen[0].shape == (SIDE, SIDE):
