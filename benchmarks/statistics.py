@@ -22,7 +22,7 @@ from avs.core.clips import BACKGROUND
 from avs.core.errors import InputError
 from avs.core.execute import progress
 from avs.core.stats import minimum_detectable_effect, paired_bootstrap, paired_t, permutation_test
-from avs.localization.p0 import CONTRASTS, TESTED, Scores, contrasts
+from avs.localization.p0 import CONTRASTS, TESTED, Scores, family
 from avs.localization.uncertainty import ALPHA, MAIN
 from benchmarks import record
 from benchmarks.null_training import load_material, reruns, trained_nulls
@@ -96,7 +96,7 @@ def _share(right: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def judge(scores: Scores, truth: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """The verdict on a study whose true main difference is known, and what other tests would have said of it."""
-    verdict = contrasts(scores, RESAMPLES)
+    verdict = family(scores, CONTRASTS, RESAMPLES)
     rows = {}
     for measure in TESTED:
         row, pair = verdict[measure]["-".join(MAIN)], [scores[measure][arm] for arm in MAIN]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,16 +140,21 @@ def split_metrics(
 
 
 def contrasts(scores: Scores, resamples: int) -> dict[str, dict[str, dict[str, float]]]:
-    """The planned and the explanatory contrasts of each tested measure: paired bootstrap over clips, seeds inside.
+    """The planned and the explanatory contrasts of each tested measure, each family corrected by itself."""
+    planned, explanatory = (family(scores, pairs, resamples) for pairs in (CONTRASTS, EXPLANATORY))
+    return {measure: planned[measure] | explanatory[measure] for measure in TESTED}
 
-    Holm's correction covers all of one family together. `t_p` is the original's t-test over seeds: it knows nothing of
-    the spread between clips, and is there for comparison only.
+
+def family(scores: Scores, pairs: Sequence[tuple[str, str]], resamples: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Measure → `a-b` → the contrast of arms a and b: paired bootstrap over clips with the seeds inside.
+
+    Holm's correction covers all pairs and measures together. `t_p` is the original's t-test over seeds: it knows
+    nothing of the spread between clips, and is there for comparison only.
     """
+    rows = {(m, a, b): _contrast(scores[m][a], scores[m][b], resamples) for m in TESTED for a, b in pairs}
     found: dict[str, dict[str, dict[str, float]]] = {measure: {} for measure in TESTED}
-    for family in (CONTRASTS, EXPLANATORY):
-        rows = {(m, a, b): _contrast(scores[m][a], scores[m][b], resamples) for m in TESTED for a, b in family}
-        for (measure, a, b), adjusted in zip(rows, holm([row["p"] for row in rows.values()]), strict=True):
-            found[measure][f"{a}-{b}"] = rows[measure, a, b] | {"p_holm": float(adjusted)}
+    for (measure, a, b), adjusted in zip(rows, holm([row["p"] for row in rows.values()]), strict=True):
+        found[measure][f"{a}-{b}"] = rows[measure, a, b] | {"p_holm": float(adjusted)}
     return found
 
 
