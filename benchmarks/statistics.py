@@ -96,7 +96,7 @@ def _share(right: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def judge(scores: Scores, truth: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """The verdict on a study whose true main difference is known, and what other tests would have said of it."""
-    verdict = contrasts(scores, RESAMPLES)
+    verdict = contrasts(scores, RESAMPLES, [CONTRASTS])
     rows = {}
     for measure in TESTED:
         row, pair = verdict[measure]["-".join(MAIN)], [scores[measure][arm] for arm in MAIN]

@@ -139,14 +139,16 @@ def split_metrics(
     }
 
 
-def contrasts(scores: Scores, resamples: int) -> dict[str, dict[str, dict[str, float]]]:
-    """The planned and the explanatory contrasts of each tested measure: paired bootstrap over clips, seeds inside.
+def contrasts(
+    scores: Scores, resamples: int, families: Iterable[Iterable[tuple[str, str]]] = (CONTRASTS, EXPLANATORY)
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The contrasts of each tested measure: paired bootstrap over clips, seeds inside.
 
     Holm's correction covers all of one family together. `t_p` is the original's t-test over seeds: it knows nothing of
     the spread between clips, and is there for comparison only.
     """
     found: dict[str, dict[str, dict[str, float]]] = {measure: {} for measure in TESTED}
-    for family in (CONTRASTS, EXPLANATORY):
+    for family in families:
         rows = {(m, a, b): _contrast(scores[m][a], scores[m][b], resamples) for m in TESTED for a, b in family}
         for (measure, a, b), adjusted in zip(rows, holm([row["p"] for row in rows.values()]), strict=True):
             found[measure][f"{a}-{b}"] = rows[measure, a, b] | {"p_holm": float(adjusted)}
