@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avs.localization.uncertainty import ALPHA
 from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families, ordered
-from avs.report.table import ALPHA, FEW
+from avs.report.table import FEW
 
 DEMO = {
     "resolution": "The clips are synthetic: the class was made to show at high resolution only, so an effect must be "
