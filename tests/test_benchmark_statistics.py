@@ -9,7 +9,6 @@ import pytest
 from avs.core.clips import Clip, write_table
 from avs.core.errors import InputError
 from avs.core.store import write_array
-from avs.localization import p0
 from avs.localization.p0 import TESTED
 from avs.localization.train import P0Params
 from avs.localization.uncertainty import MAIN
@@ -41,7 +40,6 @@ def test_what_was_measured_is_calibrated() -> None:
 
 def test_simulated_nulls_are_rejected_at_their_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 150 studies 5 %, within 2.7 standard errors; the t-test over seeds, which misses the clips, rejects more."""
-    monkeypatch.setattr(p0, "CONTRASTS", [MAIN])
     monkeypatch.setattr(benchmark, "CONTRASTS", [MAIN])
     monkeypatch.setattr(benchmark, "RESAMPLES", 300)
     rng = np.random.default_rng(0)

@@ -39,10 +39,11 @@ def test_lengths_are_shares_of_the_clip(start: float, end: float, place: int) ->
 
 
 @pytest.mark.parametrize(
-    ("anchors", "place"), [((), 0), ((3, 4), 1), ((3, 9), 2), ((2, 9), 3), ((6, 9), 3), ((0, 9), 4), ((3,), 1)]
+    ("anchors", "place"), [((), 1), ((3, 4), 2), ((3, 9), 3), ((2, 9), 4), ((6, 9), 4), ((0, 9), 5), ((3,), 2)]
 )
 def test_distances_are_those_of_the_anchors_to_the_event(anchors: tuple[int, ...], place: int) -> None:
     assert _distance(clip(3, 6), proposal(*anchors)) == place
+    assert _distance(clip(0, 0), proposal(*anchors)) == 0
 
 
 def test_groups_hold_the_mean_gain_of_their_clips() -> None:

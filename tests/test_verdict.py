@@ -61,6 +61,19 @@ def test_cautions_say_what_the_data_cannot(results: Results) -> None:
     assert "3 clips of the data set could not be used" in said
 
 
+def test_controls_that_are_not_beaten_are_named_beside_a_gain(results: Results) -> None:
+    won = found(results, {"accuracy": 0.05, "class_event": 0.0})
+    rows = won.metrics["contrasts"]["accuracy"]
+    for name in [name for name in rows if name.startswith("anchored_topk-")]:
+        rows[name] = {**rows[name], "diff": 0.05, "p_holm": 0.01}
+    assert not any("Something else" in text for text in judge(won, dataset="local", effect="none").cautions)
+    rows["anchored_topk-anchored_shuffled"]["p_holm"] = 0.2
+    rows["anchored_topk-visual_topk"]["diff"] = -0.05
+    (said,) = [text for text in judge(won, dataset="local", effect="none").cautions if "Something else" in text]
+    assert said.startswith("Something else may explain the gain in accuracy: ")
+    assert "anchored_topk does not beat anchored_shuffled, visual_topk for certain" in said
+
+
 def test_the_demo_is_called_synthetic(results: Results) -> None:
     for effect, words in (("none", "no effect between plans must"), ("resolution", "an effect must")):
         first = judge(results, dataset="demo", effect=effect).cautions[0]

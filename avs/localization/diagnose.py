@@ -20,7 +20,7 @@ AGAINST = "uniform"
 MEASURES = ("accuracy", "class_event")
 
 LENGTHS = ("none", "up_to_a_third", "up_to_two_thirds", "longer", "all")
-DISTANCES = ("no_anchor", "all_on_event", "some_on_event", "next_to_event", "farther")
+DISTANCES = ("no_event", "no_anchor", "all_on_event", "some_on_event", "next_to_event", "farther")
 
 
 def diagnose(
@@ -102,8 +102,8 @@ def _distance(clip: Clip, proposal: Proposal) -> int:
     """Place in DISTANCES: how far the anchors lie from the event."""
     event = np.flatnonzero(clip.event())
     if not proposal.anchors or not len(event):
-        return 0
+        return int(bool(len(event)))
     away = [int(np.abs(event - anchor).min()) for anchor in proposal.anchors]
     if min(away) == 0:
-        return 1 if max(away) == 0 else 2
-    return 3 if min(away) == 1 else 4
+        return 2 if max(away) == 0 else 3
+    return 4 if min(away) == 1 else 5

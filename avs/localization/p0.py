@@ -97,7 +97,7 @@ def run_study(
 
 def per_clip_scores(study: Study, answers: Answers) -> Scores:
     """`accuracy` over all seconds, `accuracy_event` over event seconds, and `class_event`: the share of event
-    seconds whose class is right with background left out, which resolution as a side channel cannot raise."""
+    seconds whose class is right with background left out, where being told when the event is gives no answer away."""
     target = targets([study.clips[i] for i in answers.positions], study.classes)
     return score_answers(target, answers.best, answers.foreground)
 

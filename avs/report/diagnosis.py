@@ -15,7 +15,7 @@ KINDS = {
 }
 ORDER = (
     *("none", "up_to_a_third", "up_to_two_thirds", "longer", "all"),
-    *("no_anchor", "all_on_event", "some_on_event", "next_to_event", "farther"),
+    *("no_event", "no_anchor", "all_on_event", "some_on_event", "next_to_event", "farther"),
 )
 SUBSETS = {"with_anchors": "clips with anchors", "all": "all clips with an event"}
 

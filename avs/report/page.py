@@ -12,13 +12,13 @@ from markupsafe import Markup
 
 from avs.core.store import atomic, write_json
 from avs.localization.arms import ARMS
+from avs.localization.uncertainty import ALPHA
 from avs.report import figures
 from avs.report.diagnosis import diagnosis_tables
 from avs.report.media import folder_name, highest_resolution, inspector_data, script, write_clip_media
 from avs.report.results import MEASURES, Results, Tree, families, gains, ordered
 from avs.report.selection import choose_clips
 from avs.report.svg import DARK, LIGHT, alone, variables
-from avs.report.table import ALPHA
 from avs.report.verdict import bounds, judge, p_value, points
 from avs.report.words import ARM_NOTES
 

@@ -11,9 +11,8 @@ from rich.table import Table
 
 from avs.localization.arms import CONTROLS, PRIMARY
 from avs.localization.p0 import CONTRASTS, EXPLANATORY, TESTED
-from avs.localization.uncertainty import MAIN
+from avs.localization.uncertainty import ALPHA, MAIN
 
-ALPHA = 0.05
 FEW = 20  # clips, the fewest that docs/statistics.md has measured
 WIDTH = 136
 UNCERTAIN = ("minimum_detectable_effect", "minimum_detectable_effect_holm", "baseline_seed_sd", "baseline_rerun_sd")

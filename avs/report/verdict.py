@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families
-from avs.report.table import ALPHA, FEW
+from avs.localization.uncertainty import ALPHA
+from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families, ordered
+from avs.report.table import FEW
 
 DEMO = {
     "resolution": "The clips are synthetic: the class was made to show at high resolution only, so an effect must be "
@@ -94,7 +95,7 @@ def p_value(p: float) -> str:
 def _finding(name: str, row: Tree, seen: Tree | None) -> Finding:
     found = sign(row)
     remark = "" if found else ": not significant"
-    if not found and row["ci_low"] * row["ci_high"] > 0:
+    if not found and row["p"] < ALPHA:
         remark += f", though by itself it would be (p {p_value(row['p'])}): it is one of several contrasts"
     return Finding(name, found, points(row["diff"]), bounds(row), p_value(row["p_holm"]), remark, _seen(seen))
 
@@ -141,7 +142,7 @@ def _points(metrics: Tree) -> list[Point]:
 
 def _cautions(results: Results, synthetic: str) -> list[str]:
     metrics = results.metrics
-    said = [synthetic] if synthetic else []
+    said = ([synthetic] if synthetic else []) + _unexplained(metrics)
     if metrics["clips"] < FEW:
         said.append(f"Only {metrics['clips']} clips: below {FEW}, nobody has measured what intervals and p are worth.")
     if metrics["seeds"] == 1:
@@ -153,6 +154,20 @@ def _cautions(results: Results, synthetic: str) -> list[str]:
             f"{share:.0%} of the clips fell back to uniform sampling, since their scores were too flat or their "
             "anchors fell outside: there the arms differ only in what they learnt."
         )
+    return said
+
+
+def _unexplained(metrics: Tree) -> list[str]:
+    """For each measure with a gain: the arms that the anchors do not beat for certain, which may explain it."""
+    said = []
+    for measure, text in MEASURES.items():
+        rows = metrics["contrasts"][measure].items()
+        against = {name.removeprefix(f"{MAIN}-"): row for name, row in rows if name.startswith(f"{MAIN}-")}
+        close = [arm for arm in ordered(against) if sign(against[arm]) < 1]
+        if sign(against[BASELINE]) == 1 and close:
+            said.append(
+                f"Something else may explain the gain in {text}: {MAIN} does not beat {', '.join(close)} for certain."
+            )
     return said
 
 
