@@ -115,7 +115,7 @@ def _shared_store(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_command_rebuilds_everything(clone: Clone) -> None:
-    everything = ["anchor_eval", "cache", "eventness", *BOTH, "p0", "report@avs"]
+    everything = ["anchor_eval", "cache", "eventness", *BOTH, "muse_precompute", "p0", "report@avs"]
     assert sorted(clone.everything) == sorted(everything)  # type: ignore[attr-defined]
     metrics = json.loads((clone.folder / "results/p0/metrics.json").read_text())
     assert (metrics["clips"], metrics["seeds"]) == (6, 2)
@@ -146,7 +146,7 @@ def test_speech_and_clips_leave_each_other_alone(clone: Clone) -> None:
     """The other way round is in the next test: another data set of clips runs none of speech."""
     (clone.folder / "data/speech_manifest/videos/new.mp4").write_bytes(b"new")
     ran = clone.stages("dvc", "exp", "run", "-S", "speech_data.demo.test=2")
-    assert ran == ["install@speech", "preprocess@speech"]
+    assert ran == ["install@speech", "preprocess@speech", "muse_precompute"]
     (clone.folder / "data/speech_manifest/videos/new.mp4").unlink()
     clone.run("git", "checkout", "-q", ".")
     clone.run("dvc", "checkout", "-q")
