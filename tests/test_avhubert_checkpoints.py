@@ -287,7 +287,7 @@ def test_a_description_too_deep_to_read_is_refused(place: str, tmp_path: Path) -
         save_file({"a": torch.zeros(1)}, source, {"config": "[" * 100_000})
     else:
         (source / place).write_text("[" * 100_000)
-    with pytest.raises(InputError, match="cannot be read as JSON|description is damaged"):
+    with pytest.raises(InputError, match=r"cannot be read as JSON|description is damaged"):
         load_avhubert(source)
 
 
