@@ -127,3 +127,11 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tensors: dict[str, tor
     with pytest.raises(InputError, match=rf"net\.pt: tensors do not fit Sequential: .*{message}"):
         load_strict(module, tensors, source="net.pt", prefixes=["model."])
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_numbers_that_are_no_weights_are_refused(dtype: torch.dtype) -> None:
+    """Not cast: quantised weights would load as others."""
+    tensors = weights(**{"0.weight": torch.ones(2, 3, dtype=dtype)})
+    with pytest.raises(InputError, match=rf"net\.pt: 0\.weight holds {dtype}, which are no weights"):
+        load_strict(net(), tensors, source="net.pt")

@@ -158,6 +158,12 @@ def test_refuses_labels(labels: torch.Tensor, message: str) -> None:
             model.loss(audio, video, None, labels)
 
 
+def test_a_batch_in_which_nothing_is_said_has_a_loss() -> None:
+    audio, video = inputs("fss2s.audio", "fss2s.video", 2, 3)
+    for model in (seq2seq(), port("small")):
+        assert torch.isfinite(model.loss(audio, video, None, torch.zeros(2, 0, dtype=torch.int64)).total)
+
+
 def test_refuses_a_decoder_of_the_other_style() -> None:
     with pytest.raises(InputError, match="style fairseq and as wide as the encoder"):
         Seq2Seq(SMALL, ESPNET)

@@ -46,6 +46,7 @@ def test_0_and_0_and_none_are_one_clip(tmp_path: Path) -> None:
         ("a | d d | train | a.mp4 |  |  | x", "line 3: clip 'a': dataset_name ('d d'): it must be a word"),
         ("a | d |  | a.mp4 |  |  | x", "line 3: clip 'a': no split: it must be a word such as train, val or test"),
         ("a | d | train | a.mp4 |  |  | ", "line 3: clip 'a': no transcript"),
+        ("a | MCoRec | train | a.mp4 |  |  | x", "line 3: clip 'a': dataset_name ('MCoRec'): it must be a word"),
         ("a | d | train | ../a.mp4 |  |  | x", "line 3: clip 'a': video: its name ('../a.mp4') must be a path below"),
         ("a | d | train | /etc/a.mp4 |  |  | x", "line 3: clip 'a': video: its name ('/etc/a.mp4') must be a path"),
         ("a | d | train |  |  |  | x", "line 3: clip 'a': video: its name ('') must be a path below"),

@@ -145,6 +145,9 @@ def test_noise_must_be_there(tmp_path: Path) -> None:
         with_noise(0 * sound(), tmp_path / "mute.mp4", 0)
     with pytest.raises(InputError, match=r"absent\.wav"):
         with_noise(sound(), tmp_path / "absent.wav", 0)
+    for snr, seed in ((float("nan"), 0), (0, -1)):
+        with pytest.raises(InputError, match=r"snr \(.*\) must be decibels, seed \(.*\) >= 0"):
+            with_noise(sound(), tmp_path / "absent.wav", snr, seed)
 
 
 @pytest.mark.parametrize("use", ["both", "audio", "lips"])
@@ -176,6 +179,23 @@ def test_times_of_words_are_those_of_their_pieces() -> None:
     path = [0, 3, 3, 0, 4, 0, 0, 5, 4, 0]  # ▁b, c, ▁d, c
     frames = 9 * torch.nn.functional.one_hot(torch.tensor(path), 40).float()
     assert timed(Hypothesis((3, 4, 5, 4), 0.0), frames, UNITS) == (Word("bc", 0.04, 0.2), Word("dc", 0.28, 0.36))
+
+
+def test_what_is_no_text_is_no_word() -> None:
+    """Pieces <unk> and a lone space before a word, one a frame with blanks between."""
+    symbols = ("<blank>", "<unk>", SPACE, f"{SPACE}a", "b", "<eos>")
+    frames = torch.full((8, 6), -9.0)
+    for frame, token in enumerate((3, 0, 1, 0, 4, 2, 3, 0)):
+        frames[frame, token] = 9.0
+    words = timed(Hypothesis((3, 1, 4, 2, 3), 0.0), frames, Tokenizer(symbols, special=("<blank>", "<unk>", "<eos>")))
+    assert words == (Word("ab", 0.0, 0.2), Word("a", 0.24, 0.28))
+
+
+def test_weights_that_are_no_numbers_are_told() -> None:
+    model = seq2seq()
+    model.decoder.embed_tokens.weight.data.fill_(torch.nan)
+    with pytest.raises(InputError, match="no text has a finite score: the checkpoint's weights are damaged"):
+        transcribe(model, clip())
 
 
 def test_a_checkpoint_must_be_able_to_decode(tmp_path: Path) -> None:

@@ -164,6 +164,13 @@ def test_untrained_weights_repeat_and_leave_the_generator_alone() -> None:
     assert 0.1 < features[0].std() < 10
 
 
+def test_a_clip_without_frames_has_no_features(network: VisualFrontend) -> None:
+    """With gradients and without."""
+    assert network(torch.zeros(2, 0, 112, 112)).shape == (2, 0, 512)
+    with torch.no_grad():
+        assert network(torch.zeros(0, 3, 112, 112)).shape == (0, 3, 512)
+
+
 def test_wrong_pictures_and_weights_are_named(network: VisualFrontend, extractor: Extractor) -> None:
     with pytest.raises(InputError, match=r"frames \(\[1, 3, 96, 96\]\)"):
         network(torch.zeros(1, 3, 96, 96))

@@ -152,8 +152,6 @@ def _named(tensors: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise InputError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
-        if not value.is_floating_point() and not name.endswith("num_batches_tracked"):
-            raise InputError(f"{path}: {name} holds {value.dtype}, which are no weights")
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         if name in renamed:

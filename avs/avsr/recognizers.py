@@ -32,6 +32,12 @@ class SearchParams:
     length_penalty: float = 1.0  # of seq2seq: the score is divided by length to this power
     ctc_weight: float = CTC_WEIGHT  # of CTC/attention
 
+    def __post_init__(self) -> None:
+        if self.beam is not None and self.beam < 1:
+            raise InputError(f"beam ({self.beam}) must be >= 1")
+        if not math.isfinite(self.length_penalty):
+            raise InputError(f"length_penalty ({self.length_penalty:g}) must be a number")
+
 
 class Loss(NamedTuple):
     """total: what is minimised; parts: numbers worth a look, by name."""
@@ -165,7 +171,7 @@ def _entropy(wanted: Tensor, vocabulary: int) -> float:
 
 def _shifted(labels: Tensor, end: int) -> tuple[Tensor, Tensor]:
     """What the decoder is given, from the start token on, and what it shall say, up to the end: [B,L+1] each."""
-    edge = torch.full_like(labels[:, :1], end)
+    edge = labels.new_full((len(labels), 1), end)
     given = torch.cat([edge, labels.where(labels != PADDING, end)], dim=1)
     wanted = torch.cat([labels, torch.full_like(edge, PADDING)], dim=1)
     lengths = (labels != PADDING).sum(dim=1, keepdim=True)

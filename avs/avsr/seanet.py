@@ -46,7 +46,9 @@ class SEANet(nn.Module):
 
     def __init__(self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = 100, R: int = 6) -> None:
         super().__init__()
-        if L % 2 or SAMPLES_PER_FRAME % (L // 2) or K % 2:
+        if min(N, B, H, R) < 1:
+            raise InputError(f"N ({N}), B ({B}), H ({H}) and R ({R}) must be >= 1")
+        if L < 2 or L % 2 or SAMPLES_PER_FRAME % (L // 2) or K < 2 or K % 2:
             raise InputError(f"L ({L}) must be twice a divisor of {SAMPLES_PER_FRAME}, K ({K}) even")
         self.frozen = False
         self.encoder = nn.Module()

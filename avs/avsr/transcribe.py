@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ def with_noise(sound: np.ndarray, path: Path, snr: float, seed: int = 0) -> np.n
 
     The ratio is of mean powers over the whole clip. Raises InputError for noise that is not there or silent.
     """
+    if not math.isfinite(snr) or seed < 0:
+        raise InputError(f"snr ({snr:g}) must be decibels, seed ({seed}) >= 0")
     try:
         noise = read_sound(path).astype(np.float32) / 32768
     except MediaError as reason:
@@ -130,7 +133,7 @@ def transcribe(
         encoded = model.encoder(audio, video)
         (found,) = model.search(encoded, None, params or SearchParams())
         if not found:
-            return Transcript("", -float("inf"), (), ())
+            raise InputError("no text has a finite score: the checkpoint's weights are damaged")
         frames = model.ctc(encoded)[0] if isinstance(model, CtcAttention) else None
     texts = tuple((tokenizer.decode(one.tokens), one.score) for one in found)
     words = () if frames is None else timed(found[0], frames, tokenizer)
@@ -142,11 +145,13 @@ def timed(said: Hypothesis, frames: Tensor, tokenizer: Tokenizer) -> tuple[Word,
     words: list[Word] = []
     for token, (first, end) in zip(said.tokens, align(frames, said.tokens), strict=False):
         piece = tokenizer.symbols[token]
+        if piece in tokenizer.special:
+            continue
         if piece.startswith(SPACE) or not words:
             words.append(Word(piece.replace(SPACE, ""), first / FPS, end / FPS))
         else:
             words[-1] = Word(words[-1].word + piece.replace(SPACE, " "), words[-1].start, end / FPS)
-    return tuple(words)
+    return tuple(word for word in words if word.word)
 
 
 def describe(found: Transcript, flags: Sequence[str] = (), best: int = 1) -> str:

@@ -120,6 +120,9 @@ def _matched(
     report = _compare(state, named, [*rest, *(name for name in named if name not in state)], ignored, prefix)
     if not report.fits:
         raise InputError(f"{source}: tensors do not fit {type(module).__name__}: {'; '.join(str(report).splitlines())}")
+    for name, value in state.items():
+        if value.is_floating_point() and not named[name].is_floating_point():
+            raise InputError(f"{source}: {prefix}{name} holds {named[name].dtype}, which are no weights")
     return report, {name: named[name] for name in state}
 
 

@@ -49,12 +49,13 @@ class VisualFrontend(nn.Module):
         """Without gradients, long clips take no more memory than short ones beyond their own frames."""
         if frames.ndim != 4 or frames.shape[2:] != (SIZE, SIZE):
             raise InputError(f"frames ({list(frames.shape)}) must be [B,T,{SIZE},{SIZE}]")
+        if not frames.numel():
+            return frames.new_empty(*frames.shape[:2], DIM)
         padded = functional.pad(frames, (0, 0, 0, 0, HALO, HALO))
         if self.training or torch.is_grad_enabled():
             return self.inner(padded)
         starts = range(0, frames.shape[1], _CHUNK)
-        parts = [self.inner(padded[:, start : start + _CHUNK + 2 * HALO]) for start in starts]
-        return torch.cat(parts, 1) if parts else frames.new_empty(len(frames), 0, DIM)
+        return torch.cat([self.inner(padded[:, start : start + _CHUNK + 2 * HALO]) for start in starts], 1)
 
     def inner(self, frames: Tensor) -> Tensor:
         """Features [B,T,512] of frames [B,2+T+2,112,112]: of all but the first and last two.

@@ -15,7 +15,7 @@ from avs.core.speech import Utterance, Word
 COLUMNS = ("clip", "dataset_name", "split", "video", "start", "end", "transcript")
 OPTIONAL = ("speaker", "landmarks")
 WORD_COLUMNS = ("clip", "word", "start", "end")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")  # small letters only: MCoRec and mcorec would be two
 _MAX_KEY = 200
 _MAX_ROWS = 10_000_000
 
@@ -90,7 +90,7 @@ def _utterance(where: str, cells: dict[str, str], folder: Path) -> Utterance:
     for name in ("dataset_name", "split"):
         if not _NAME.fullmatch(cells[name]):
             what = f"no {name}" if not cells[name] else f"{name} ({cells[name]!r})"
-            raise InputError(f"{where}: {what}: it must be a word such as {_EXAMPLES[name]}")
+            raise InputError(f"{where}: {what}: it must be a word such as {_EXAMPLES[name]}, in small letters")
     if not cells["transcript"]:
         raise InputError(f"{where}: no transcript")
     for name in ("video", "landmarks"):
