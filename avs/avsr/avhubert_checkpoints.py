@@ -23,7 +23,7 @@ from avs.avsr.recognizers import CtcAttention, Recognizer, Seq2Seq
 from avs.avsr.text import Tokenizer, described_tokenizer, unigram_folder
 from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
-from avs.core.unpickle import Inert, read_pickle
+from avs.core.unpickle import Inert, read_pickle, told
 
 AVHubert = AVHubertEncoder | Recognizer
 
@@ -168,7 +168,7 @@ def _fairseq(content: Mapping[Any, Any], path: Path) -> _Content:
         for name, value in _GRAPH[part].items():
             found = known.get(name, value)
             if not isinstance(found, type(value)) or found != value:
-                raise InputError(f"{path}: {name} is {found!r}; only models with {value!r} are supported")
+                raise InputError(f"{path}: {name} is {told(found)}; only models with {value!r} are supported")
     names = {part: f"{part}_attention_heads" for part in ("encoder", "decoder")}
     heads = {part: settings[part][name] for part, name in names.items() if name in settings.get(part, {})}
     tensors = _named(content["model"], path)
@@ -215,7 +215,7 @@ def _port_heads(folder: Path) -> dict[str, int]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: must be a JSON object")
@@ -232,7 +232,7 @@ def _read_converted(path: Path) -> _Content:
         heads = {part: sizes[part]["heads"] for part in ("encoder", "decoder") if part in sizes}
         tokenizer = sizes.get("tokenizer")
         return _Content(tensors, heads, tokenizer and described_tokenizer(tokenizer))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: its description is damaged: {error!r}") from None
 
 
@@ -277,7 +277,7 @@ def _heads(content: _Content, part: str, default: int | None, path: Path) -> int
             f"{path}: does not tell how many heads its {part} has, which its tensors cannot: give the whole file"
         )
     if type(heads) is not int or heads < 1:
-        raise InputError(f"{path}: heads of the {part} ({heads!r}) must be a number >= 1")
+        raise InputError(f"{path}: heads of the {part} ({told(heads)}) must be a number >= 1")
     return heads
 
 

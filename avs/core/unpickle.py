@@ -26,6 +26,7 @@ from avs.core.errors import InputError
 MAX_BYTES = 16 << 30  # of all tensors of a file: views of little memory can claim more than any machine has
 MAX_PICKLE = 8 << 20  # all but the tensors' numbers; published checkpoints need less than one megabyte
 MAX_DIMS = 16
+_TOLD = 80  # characters of a value in a message
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -72,6 +73,11 @@ class Inert:
     name: str
     args: tuple[Any, ...] = ()
     state: Any = None
+
+
+def told(value: Any) -> str:
+    """A value of a file, for a message: lists that hold each other many times over would have no end in print."""
+    return repr(value)[:_TOLD] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
 
 
 class _Refused(Exception):
@@ -148,7 +154,7 @@ def _read_legacy(file: io.BufferedReader) -> Any:
         raise _Refused("was written in a layout of another machine: save it again")
     content = _Unpickler(head, storage).load()
     order = _Unpickler(head, storage).load()
-    if sorted(order) != sorted(buffers):
+    if type(order) is not list or any(type(key) is not str for key in order) or sorted(order) != sorted(buffers):
         raise _Refused("its storages are not those of its tensors")
     file.seek(head.tell())
     for key in order:
@@ -207,7 +213,7 @@ class _Unpickler(pickle._Unpickler):
         if kind != "storage" or not isinstance(dtype, torch.dtype) or type(key) is not str or view not in ([], [None]):
             raise _Refused("holds a storage of an unknown kind")
         if type(count) is not int or count < 0:
-            raise _Refused(f"storage {key} declares {count!r} elements")
+            raise _Refused(f"storage {key} declares {told(count)} elements")
         if key not in self._storages:
             self._storages[key] = self._storage(key, dtype, count)
         if self._storages[key].dtype != dtype or len(self._storages[key]) != count:
@@ -230,7 +236,7 @@ class _Unpickler(pickle._Unpickler):
         """How protocol 2 writes bytes."""
         self._encoded += len(text)
         if encoding not in ("latin1", "latin-1") or self._encoded > MAX_PICKLE:
-            raise _Refused(f"encodes {self._encoded} bytes as {encoding!r}")
+            raise _Refused(f"encodes {self._encoded} bytes as {told(encoding)}")
         return text.encode("latin1")
 
     def _build(self) -> None:
