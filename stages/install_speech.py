@@ -22,7 +22,9 @@ def main(config: Config) -> dict[str, int]:
     write_table(OUT / "clips.tsv", clips, Utterance)
     write_table(OUT / "words.tsv", words, Word)
     write_table(OUT / "failures.tsv", failed, Failed)
-    check_failures(failed, len(clips) + len(failed), config.speech_data.max_failed_fraction)
+    check_failures(
+        failed, len(clips) + len(failed), config.speech_data.max_failed_fraction, "speech_data.max_failed_fraction"
+    )
     return {"clips": len(clips), "words": len(words), "failed": len(failed)}
 
 

@@ -27,7 +27,7 @@ def main(config: Config) -> dict[str, int]:
         dataset.prepare(config.execution)
     written, failed, computed = preprocess_speech(clips, words, dataset.folder(), OUT, config.lips, config.execution)
     write_table(OUT / "failures.tsv", missing + failed, Failed)
-    check_failures(failed, len(clips), config.speech_data.max_failed_fraction)
+    check_failures(failed, len(clips), config.speech_data.max_failed_fraction, "speech_data.max_failed_fraction")
     return {"clips": len(written), "failed": len(failed), "computed": computed}
 
 

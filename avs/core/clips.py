@@ -81,12 +81,14 @@ def read_table(path: Path, cls: type[Row]) -> list[Row]:
         raise InputError(f"{path}, line {reader.line_num}: not a {cls.__name__} row: {error}") from error
 
 
-def check_failures(failed: Sequence[Failed], total: int, max_fraction: float) -> None:
-    """Raise InputError when more than `max_fraction` of `total` clips failed, or when none is left."""
+def check_failures(
+    failed: Sequence[Failed], total: int, max_fraction: float, limit: str = "data.max_failed_fraction"
+) -> None:
+    """Raise InputError when more than `max_fraction` (of the name `limit`) of `total` clips failed, or none is left."""
     if failed and (len(failed) == total or len(failed) > max_fraction * total):
         shown = "; ".join(f"{f.key}: {f.reason}" for f in failed[:3])
         raise InputError(
-            f"{len(failed)} of {total} clips failed, more than data.max_failed_fraction ({max_fraction}) allows, "
+            f"{len(failed)} of {total} clips failed, more than {limit} ({max_fraction}) allows, "
             f"first {shown} (mend or remove them, or raise the limit)"
         )
     if total == 0:
