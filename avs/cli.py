@@ -138,7 +138,7 @@ def make_parser() -> argparse.ArgumentParser:
         "muse-cache", muse_cache, "read, write or check MuSE features in the published layout", "muse-cache import DIR"
     )
     add("action", choices=["import", "export", "verify"])
-    add("folder", type=Path, nargs="?", default=Path("data/muse"), metavar="DIR", help="to verify, default: data/muse")
+    add("folder", type=Path, nargs="?", metavar="DIR", help="the cache in that layout; verify without it: data/muse")
     add("--videos", metavar="PATH", help="where the videos lie, or lay, as the folder's keys have it; default: as here")
     add("--media", type=Path, default=Path("data/media/speech"), metavar="DIR", help="default: data/media/speech")
     return parser
@@ -320,11 +320,14 @@ def transcribe(options: argparse.Namespace) -> None:
 def muse_cache(options: argparse.Namespace) -> None:
     from avs.lips.exchange import export_published, import_published, verify_features
 
-    muse = _config().muse
-    where = options.media, options.folder
+    muse, folder = _config().muse, options.folder
+    if folder is None and options.action != "verify":
+        raise InputError(f"muse-cache {options.action} needs a folder: muse-cache {options.action} DIR")
+    folder = folder or Path("data/muse")
+    where = options.media, folder
     if options.action == "export":
         count = export_published(Path("data/muse"), *where, options.videos)
-        print(f"{count} clips written to {options.folder}")
+        print(f"{count} clips written to {folder}")
     elif options.action == "import":
         digest, count, missing = import_published(*where, muse, options.videos)
         print(f"{count} clips imported, {len(missing)} missing{f', first {missing[0].clip}' if missing else ''}")
@@ -333,8 +336,8 @@ def muse_cache(options: argparse.Namespace) -> None:
         total, problems = verify_features(*where, muse, options.videos)
         print(*problems, sep="\n", end="\n" if problems else "")
         if problems:
-            sys.exit(f"{len(problems)} problems with {total} clips in {options.folder}")
-        print(f"{total} clips in {options.folder}: each has its features")
+            sys.exit(f"{len(problems)} problems with {total} clips in {folder}")
+        print(f"{total} clips in {folder}: each has its features")
 
 
 def _dataset(config: Config, options: argparse.Namespace) -> Dataset:

@@ -287,3 +287,10 @@ def test_two_faces_of_one_video_are_not_mixed_up(cache: Path, media: Path, tmp_p
 def test_long_times_keep_their_digits(tmp_path: Path) -> None:
     put(tmp_path, sha1("a.mp4|12345.7|"))
     assert PublishedCache(tmp_path).find(clip_of("a", 3, start=12345.678)) is None
+
+
+@pytest.mark.parametrize("action", ["import", "export"])
+def test_a_folder_to_read_or_write_is_asked_for(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match=f"muse-cache {action} needs a folder: muse-cache {action} DIR"):
+        main(["muse-cache", action])
