@@ -309,7 +309,8 @@ def transcribe(options: argparse.Namespace) -> None:
     params = SearchParams(beam=options.beam, length_penalty=options.length_penalty)
     if options.best < 1:
         raise InputError(f"--best ({options.best}) must be >= 1")
-    clip = read_clip(options.video, options.landmarks, LipsParams(detector=options.detector))
+    lips = LipsParams(detector=options.detector)
+    clip = read_clip(options.video, options.landmarks, lips, sound_only=options.use == "audio")
     if options.noise:
         clip = clip._replace(sound=with_noise(clip.sound, options.noise, options.snr, options.seed))
     model = load_recognizer(options.checkpoint, options.tokenizer)

@@ -68,6 +68,15 @@ def clip() -> Clip:
     return Clip(tokens("mouth", (FRAMES, 96, 96), 0, 256).astype(np.uint8), sound(), ())
 
 
+def test_sound_alone_needs_no_mouth(tmp_path: Path) -> None:
+    face = video(tmp_path / "face.mkv", side=128)
+    with pytest.raises(InputError, match="not mouths of 96x96"):
+        read_clip(face)
+    found = read_clip(face, sound_only=True)
+    assert found.lips.shape == (FRAMES, 96, 96)
+    np.testing.assert_array_equal(found.sound, read_clip(video(tmp_path / "mouth.mkv")).sound)
+
+
 def seq2seq() -> Seq2Seq:
     model = filled(Seq2Seq(SMALL, FAIRSEQ))
     model.tokenizer = TOKENIZER

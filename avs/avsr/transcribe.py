@@ -21,8 +21,9 @@ from avs.avsr.precision import reduced
 from avs.avsr.recognizers import CtcAttention, Recognizer, SearchParams
 from avs.avsr.text import SPACE, Tokenizer, unigram_folder
 from avs.core.errors import InputError
-from avs.core.footage import FPS, SAMPLES
+from avs.core.footage import FPS, SAMPLES, read_footage
 from avs.core.media import MediaError, read_sound
+from avs.lips.crops import SIDE as LIPS
 from avs.lips.crops import read_landmarks
 from avs.lips.preprocess import LipsParams, mouths
 
@@ -71,14 +72,20 @@ def load_recognizer(path: Path, tokenizer: Path | None = None) -> Recognizer:
     return found
 
 
-def read_clip(path: Path, landmarks: Path | None = None, lips: LipsParams | None = None) -> Clip:
+def read_clip(
+    path: Path, landmarks: Path | None = None, lips: LipsParams | None = None, *, sound_only: bool = False
+) -> Clip:
     """The mouth and sound of a video: 96×96 mouths as they are, faces by landmarks or a detector.
 
-    Raises InputError where no use can be made of the file, and for one longer than a minute.
+    sound_only: whatever the pictures show, and black mouths. Raises InputError where no use can be made of the file,
+    and for one longer than a minute.
     """
     points = read_landmarks(landmarks) if landmarks else None
     try:
-        footage = mouths(path, points, lips or LipsParams(), longest=MAX_SECONDS)
+        if sound_only:
+            footage = read_footage(path, lambda n, picture: np.zeros((LIPS, LIPS), np.uint8), longest=MAX_SECONDS)
+        else:
+            footage = mouths(path, points, lips or LipsParams(), longest=MAX_SECONDS)
     except MediaError as reason:
         hint = next((hint for phrase, hint in _HINTS.items() if phrase in str(reason)), "")
         raise InputError(f"{path}: {reason}{hint}") from None
