@@ -38,7 +38,7 @@ def committed(tmp_path: Path) -> Path:
     command = ["git", "archive", "HEAD", "results", "dvc.lock", "params.yaml"]
     archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(tmp_path, filter="data")
+        files.extractall(tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "README.md", tmp_path)
     return tmp_path
