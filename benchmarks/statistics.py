@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import bootstrap, norm
 
-from avs.core.clips import BACKGROUND
 from avs.core.errors import InputError
 from avs.core.execute import progress
 from avs.core.stats import minimum_detectable_effect, paired_bootstrap, paired_t, permutation_test
-from avs.localization.p0 import CONTRASTS, TESTED, Scores, family
+from avs.localization.p0 import CONTRASTS, TESTED, Scores, family, score_answers
 from avs.localization.uncertainty import ALPHA, MAIN
 from benchmarks import record
 from benchmarks.null_training import load_material, reruns, trained_nulls
@@ -189,15 +188,12 @@ def read_answers(path: Path) -> dict[str, np.ndarray]:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror} (run: dvc repro)") from error
-    target = np.array([row["target"] for row in rows])
-
-    def right(kind: str) -> np.ndarray:
-        return np.stack([np.array([row[kind][arm] for row in rows]).swapaxes(0, 1) == target for arm in MAIN])
-
-    event = target != BACKGROUND
-    count = event.sum(-1)
-    over_event = (right("answers_foreground") & event).sum(-1) / np.maximum(count, 1)
-    return {"accuracy": right("answers").mean(-1), "class_event": np.where(count > 0, over_event, np.nan)}
+    best, foreground = (
+        {arm: np.stack([row[kind][arm] for row in rows], axis=1) for arm in MAIN}
+        for kind in ("answers", "answers_foreground")
+    )
+    scores = score_answers(np.array([row["target"] for row in rows]), best, foreground)
+    return {measure: np.stack([scores[measure][arm] for arm in MAIN]) for measure in TESTED}
 
 
 def resampled(scores: np.ndarray, clips: int, rng: np.random.Generator) -> dict[str, Any]:
