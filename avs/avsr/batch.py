@@ -1,0 +1,59 @@
+"""What training, decoding and the report take: some clips side by side, padded to the longest of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from avs.core.errors import InputError
+
+Use = Literal["both", "audio", "lips"]  # which inputs a recognizer is given
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B clips, T frames at 25 Hz in the longest of them, padded by zeros; sound has 640 samples a frame.
+
+    clips: keys; frames: valid frames of each row; mixture: float32 [B,640 T] in [-1, 1], what is heard; voice: the
+    same of the wanted voice alone; lips: uint8 [B,T,88,88]; muse: float32 [B,T,512], where SEANet takes part;
+    seanet: bool [B], the rows whose sound goes through it; labels: int64 [B,L], tokens padded by -1; words: int64
+    [B,T], which word is said in a frame (the vocabulary's size where none is), -1 where that is not known.
+    """
+
+    clips: tuple[str, ...]
+    frames: tuple[int, ...]
+    mixture: Tensor
+    voice: Tensor
+    lips: Tensor
+    muse: Tensor | None
+    seanet: Tensor
+    labels: Tensor
+    words: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def to(self, device: torch.device) -> Batch:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+
+    def padding_mask(self) -> Tensor | None:
+        """True [B,T] on frames that are none of the clip; None where there are none."""
+        longest = self.lips.shape[1]
+        if min(self.frames) == longest:
+            return None
+        lengths = torch.tensor(self.frames, device=self.lips.device)
+        return torch.arange(longest, device=self.lips.device) >= lengths[:, None]
+
+    def rows(self, places: slice) -> Batch:
+        """Some of the clips, with the padding of all."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(self, **{name: value[places] for name, value in kept.items()})
+
+
+def check_use(use: str) -> None:
+    if use not in get_args(Use):
+        raise InputError(f"use ({use!r}) must be one of {', '.join(get_args(Use))}")
