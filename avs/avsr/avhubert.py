@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from avs.avsr import fbank
 from avs.avsr.resnet import DIM, LipResNet
+from avs.avsr.small_lips import DIM as SMALL_DIM
+from avs.avsr.small_lips import SmallLips
 from avs.core.checkpoint import KeyReport
 from avs.core.errors import InputError
 
@@ -39,9 +41,10 @@ class AVHubertConfig:
     layer_dropout: float = 0.0
     modality_dropout: float = 0.5  # share of training batches that lose one of their two inputs
     audio_dropout: float = 0.5  # share of those that lose the sound, the others the lips
+    front_end: Literal["resnet18", "small"] = "resnet18"  # of the lips; small is no published one
 
-    PRESETS: ClassVar[dict[str, dict[str, int]]] = {
-        "tiny": {"width": 128, "layers": 4, "heads": 4, "inner": 512},
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 128, "layers": 3, "heads": 4, "inner": 512, "front_end": "small"},
         "base": {"width": 768, "layers": 12, "heads": 12, "inner": 3072},
         "large": {"width": 1024, "layers": 24, "heads": 16, "inner": 4096},
     }
@@ -79,7 +82,8 @@ class AVHubertEncoder(nn.Module):
         self.config = config
         width = config.width
         self.feature_extractor_audio = nn.ModuleDict({"proj": nn.Linear(fbank.DIM, width)})
-        self.feature_extractor_video = nn.ModuleDict({"resnet": LipResNet(), "proj": nn.Linear(DIM, width)})
+        lips, found = (SmallLips(), SMALL_DIM) if config.front_end == "small" else (LipResNet(), DIM)
+        self.feature_extractor_video = nn.ModuleDict({"resnet": lips, "proj": nn.Linear(found, width)})
         self.layer_norm = nn.LayerNorm(2 * width)
         self.post_extract_proj = nn.Linear(2 * width, width)
         self.encoder = _Transformer(config)

@@ -72,6 +72,14 @@ class Recognizer(nn.Module):
         """The same, from the encoder's features."""
         raise NotImplementedError
 
+    def loss(self, audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None, labels: Tensor) -> Loss:
+        """What is minimised, for labels int64 [B,L], tokens padded by -1; other arguments as of the encoder."""
+        return self.loss_of(self.encoder(audio, video, padding_mask), padding_mask, labels)
+
+    def loss_of(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Loss:
+        """The same, from the encoder's features."""
+        raise NotImplementedError
+
 
 class Seq2Seq(Recognizer):
     """AV-HuBERT as fine-tuned by its authors: an attention decoder of 1000 pieces of words, pad 1, end 2."""
@@ -83,11 +91,11 @@ class Seq2Seq(Recognizer):
             raise InputError(f"a seq2seq decoder must be of style fairseq and as wide as the encoder ({encoder.width})")
         super().__init__(encoder, decoder)
 
-    def loss(self, audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None, labels: Tensor) -> Loss:
-        """Label-smoothed cross-entropy, summed over tokens and ends. labels: int64 [B,L], padded by -1."""
+    def loss_of(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Loss:
+        """Label-smoothed cross-entropy, summed over tokens and ends."""
         _check_labels(labels, self.decoder.config.vocabulary)
         given, wanted = _shifted(labels, FAIRSEQ_END)
-        logits = self.decoder(given, self.encoder(audio, video, padding_mask), padding_mask)
+        logits = self.decoder(given, features, padding_mask)
         smoothed, plain = smoothed_cross_entropy(logits, wanted)
         return Loss(smoothed, {"nll": plain, "accuracy": _accuracy(logits, wanted)})
 
@@ -105,6 +113,8 @@ class Seq2Seq(Recognizer):
 class CtcAttention(Recognizer):
     """AV-HuBERT with CTC and an attention decoder, as in MCoRec's recipe: blank 0, start and end the last token."""
 
+    ctc_weight = CTC_WEIGHT  # in the loss
+
     def __init__(self, encoder: AVHubertConfig, decoder: DecoderConfig) -> None:
         if decoder.style != "espnet":
             raise InputError(f"a decoder beside CTC must be of style espnet, not {decoder.style}")
@@ -117,18 +127,17 @@ class CtcAttention(Recognizer):
         """What the decoder attends to."""
         return self.proj_decoder(features) if hasattr(self, "proj_decoder") else features
 
-    def loss(self, audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None, labels: Tensor) -> Loss:
+    def loss_of(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Loss:
         """0.1 CTC + 0.9 divergence from smoothed labels, each a sum over the batch divided by its clips.
 
-        labels: int64 [B,L], padded by -1. A clip with fewer frames than its labels need adds no CTC loss.
+        A clip with fewer frames than its labels need adds no CTC loss.
         """
         _check_labels(labels, self.decoder.config.vocabulary)
-        features = self.encoder(audio, video, padding_mask)
         given, wanted = _shifted(labels, self.decoder.config.vocabulary - 1)
         logits = self.decoder(given, self.memory(features), padding_mask)
         attention = (smoothed_cross_entropy(logits, wanted)[0] - _entropy(wanted, logits.shape[-1])) / len(labels)
         ctc = self._ctc_loss(features, padding_mask, labels) / len(labels)
-        total = CTC_WEIGHT * ctc + (1 - CTC_WEIGHT) * attention
+        total = self.ctc_weight * ctc + (1 - self.ctc_weight) * attention
         return Loss(total, {"ctc": ctc, "attention": attention, "accuracy": _accuracy(logits, wanted)})
 
     def _ctc_loss(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ MAX_SYMBOLS = 1 << 17
 class Tokenizer:
     """The symbol of each number, and sentencepiece's model, which is needed only to encode.
 
-    upper: the case of the text that the model was trained on; special: symbols that are no text.
+    upper: the case of the text that the model was trained on; special: symbols that are no text. Without a model,
+    `whole` says that symbols are whole words, each after SPACE.
     """
 
     symbols: tuple[str, ...]
     model: bytes | None = None
     upper: bool = False
     special: tuple[str, ...] = FAIRSEQ_SPECIAL
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < len(self.symbols) <= MAX_SYMBOLS or not all(isinstance(symbol, str) for symbol in self.symbols):
@@ -44,29 +47,50 @@ class Tokenizer:
 
         Raises InputError where there is no sentencepiece model, or it cannot be read.
         """
+        text = text.upper() if self.upper else text.lower()
+        pieces = [SPACE + word for word in text.split()] if self.whole else self._processor.encode_as_pieces(text)
+        numbers = self._numbers
+        return [numbers.get(piece, numbers.get("<unk>", 0)) for piece in pieces]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    @cached_property
+    def _processor(self) -> Any:
         if self.model is None:
             raise InputError("this checkpoint has no sentencepiece model, so that it can turn no text into tokens")
         from sentencepiece import SentencePieceProcessor  # not needed to decode
 
         try:
-            processor = SentencePieceProcessor(model_proto=self.model)
+            return SentencePieceProcessor(model_proto=self.model)
         except RuntimeError as error:
             raise InputError(f"the checkpoint's sentencepiece model cannot be read: {error}") from None
-        numbers = {symbol: number for number, symbol in enumerate(self.symbols)}
-        unknown = numbers.get("<unk>", 0)
-        pieces = processor.encode_as_pieces(text.upper() if self.upper else text.lower())
-        return [numbers.get(piece, unknown) for piece in pieces]
 
     def described(self) -> dict[str, Any]:
         """As JSON holds it."""
         model = None if self.model is None else base64.b64encode(self.model).decode()
-        return {"symbols": self.symbols, "model": model, "upper": self.upper, "special": self.special}
+        return {
+            "symbols": self.symbols,
+            "model": model,
+            "upper": self.upper,
+            "special": self.special,
+            "whole": self.whole,
+        }
 
 
 def described_tokenizer(tree: Mapping[str, Any]) -> Tokenizer:
     """The reverse of `Tokenizer.described`."""
     model = None if tree["model"] is None else base64.b64decode(tree["model"])
-    return Tokenizer(tuple(tree["symbols"]), model, bool(tree["upper"]), tuple(tree["special"]))
+    whole = bool(tree.get("whole", False))
+    return Tokenizer(tuple(tree["symbols"]), model, bool(tree["upper"]), tuple(tree["special"]), whole)
+
+
+def word_tokenizer(transcripts: Iterable[str]) -> Tokenizer:
+    """Whole words, as many as are said: for sets of few words. Blank 0, `<unk>` 1, the last token is start and end."""
+    words = sorted({word for text in transcripts for word in text.lower().split()})
+    special = ("<blank>", "<unk>", "<eos>")
+    return Tokenizer((*special[:2], *(SPACE + word for word in words), special[2]), special=special, whole=True)
 
 
 def unigram_folder(folder: Path) -> Tokenizer:
