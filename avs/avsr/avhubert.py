@@ -161,9 +161,11 @@ class _PositionConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
-        # an even number of taps gives one frame more than came in
-        return functional.conv1d(x, weight, self.bias, padding=_TAPS // 2, groups=_GROUPS)[..., :-1]
+        # never in bfloat16: for 8 channels a group, oneDNN's kernel of such a convolution gives wrong numbers
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+            found = functional.conv1d(x.to(weight.dtype), weight, self.bias, padding=_TAPS // 2, groups=_GROUPS)
+        return found[..., :-1]  # an even number of taps gives one frame more than came in
 
 
 class _Layer(nn.Module):
