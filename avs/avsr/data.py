@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from avs.avsr.avhubert import SIDE
 from avs.avsr.batch import Batch
+from avs.avsr.conditions import CLEAN
+from avs.avsr.mixtures import Mixtures
 from avs.avsr.noise import NoiseParams, make_mixer
 from avs.avsr.orders import Order, chosen, cut, shares_of, shuffled
 from avs.avsr.text import Tokenizer
@@ -29,7 +31,6 @@ from avs.lips.crops import SIDE as LIPS
 from avs.lips.media import SpeechClip, SpeechShards
 from avs.lips.preflight import AUDIO
 
-CLEAN = "clean"
 _SOUND, _PICTURE, _ORDER = range(3)  # draws of their own, so that one does not change with another
 _MASKS = {"sound": (6400, 16000), "picture": (10, 25)}  # published: shorter than the first, one in each of the second
 
@@ -58,12 +59,6 @@ class BatchParams:
         shares_of(self.mixture)
 
 
-class Mixed(Protocol):
-    """Where evaluation's mixtures are."""
-
-    def load(self, clip: str, condition: str) -> np.ndarray: ...
-
-
 class _Row(NamedTuple):
     """One clip of a batch, as in `Batch`."""
 
@@ -88,7 +83,7 @@ class SpeechData:
         p: BatchParams,
         noise: NoiseParams,
         *,
-        mixed: Mixed | None = None,
+        mixed: Mixtures | None = None,
         seanet_scope: Literal["all", "mcorec"] = "all",
         memory: int = 2 << 30,
     ) -> None:
