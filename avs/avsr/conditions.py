@@ -12,15 +12,16 @@ import hashlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from avs.avsr.noise import NoiseFolder, NoiseParams, Voices, Whom, fitted
+from avs.avsr.noise import NoiseFolder, Voices, Whom, fitted
 from avs.core.errors import InputError
 from avs.core.media import RATE
+from avs.core.params import params
 from avs.core.store import item_key
 from avs.lips.media import SpeechClip
 from avs.speech.demo import WORDS, Script, spoken
@@ -29,6 +30,7 @@ from avs.speech.talker import speaker, voice
 CLEAN = "clean"
 FORMS = "clean, snr_X, noise_X, talker_X, talker_X_same, talker_X_unseen or talker_X_synthetic, X whole decibels"
 _NAME = re.compile(r"(snr|noise|talker)_(0|-?[1-9]\d?)(?:_(same|unseen|synthetic))?")
+_UNSEEN = "speakers that training has not heard"  # in the place of a split
 _SECONDS = 0.35  # no synthetic word is shorter
 
 
@@ -51,45 +53,61 @@ def condition_of(name: str) -> Condition:
     return Condition(name, found[3] or found[1], float(found[2]))
 
 
+@params
+class ConditionParams:
+    """names: under which to evaluate; babble: voices of `snr_X`; noise: the folder of `noise_X`, if there is one."""
+
+    names: tuple[str, ...] = (CLEAN, "snr_5", "snr_0", "snr_-5")
+    babble: int = 6
+    noise: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            condition_of(name)
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"names ({list(self.names)}) must be conditions, each once")
+        if self.babble < 1:
+            raise ValueError(f"babble ({self.babble}) must be >= 1")
+        if self.seed < 0:
+            raise ValueError(f"seed ({self.seed}) must be >= 0")
+
+
 class Interference:
     """What conditions mix into clips. everything: all of the data, of which `trained` splits were trained on."""
 
     def __init__(
         self,
-        p: NoiseParams,
+        p: ConditionParams,
         everything: Collection[SpeechClip],
         sound: Callable[[SpeechClip], np.ndarray],
         trained: Collection[str] = ("train",),
-        seed: int = 0,
     ) -> None:
-        self._p, self._seed, self.sound = p, seed, sound
+        self.p, self.sound = p, sound
+        self.conditions = [condition_of(name) for name in p.names]
         self._clips = list(everything)
         known = {(clip.dataset_name, clip.speaker) for clip in everything if clip.split in trained}
         pools: dict[tuple[str, str], list[SpeechClip]] = defaultdict(list)
         for clip in everything:
             pools[clip.dataset_name, clip.split].append(clip)
             if clip.speaker and (clip.dataset_name, clip.speaker) not in known:
-                pools[clip.dataset_name, "unseen speakers"].append(clip)
+                pools[clip.dataset_name, _UNSEEN].append(clip)
         self._pools = {name: Voices(clips, sound) for name, clips in pools.items()}
         self._nobody = Voices((), sound)
-        self._noise = NoiseFolder(Path(p.folder)) if p.folder else None
+        self._noise = NoiseFolder(Path(p.noise)) if p.noise else None
 
-    def key(self, clips: Sequence[SpeechClip], conditions: Sequence[str]) -> str:
+    def key(self, clips: Sequence[SpeechClip]) -> str:
         """The digest of all that decides what is mixed into these clips."""
         there = [(clip.key, clip.media, clip.dataset_name, clip.split, clip.speaker) for clip in self._clips]
-        noise = self._noise.digest if self._noise and any(condition_of(c).kind == "noise" for c in conditions) else ""
         return item_key(
-            seed=self._seed,
-            babble=self._p.babble,
-            noise=noise,
+            params=vars(self.p) | {"noise": self._noise.digest if self._noise else None},
             everything=there,
             clips=[clip.key for clip in clips],
-            conditions=list(conditions),
         )
 
-    def check(self, clips: Sequence[SpeechClip], conditions: Iterable[str]) -> None:
+    def check(self, clips: Sequence[SpeechClip]) -> None:
         """Raise InputError that names each condition that the data cannot give, and why."""
-        wrong = [self._wrong(clips, condition_of(name)) for name in conditions]
+        wrong = [self._wrong(clips, condition) for condition in self.conditions]
         if any(wrong):
             raise InputError("\n".join(filter(None, wrong)))
         if self._noise is not None:
@@ -98,7 +116,7 @@ class Interference:
     def draw(self, clip: SpeechClip, condition: Condition, samples: int) -> tuple[np.ndarray, str]:
         """What is mixed in, float32 [samples], before its gain, and where it is from. Of one draw at any SNR."""
         own = int(hashlib.sha256(f"{condition.kind} {clip.key}".encode()).hexdigest()[:16], 16)
-        draw = np.random.default_rng((self._seed, own))
+        draw = np.random.default_rng((self.p.seed, own))
         if condition.kind == "noise" and self._noise is not None:
             return self._noise.draw(samples, draw)
         if condition.kind == "synthetic":
@@ -110,15 +128,15 @@ class Interference:
 
     def _voices(self, clip: SpeechClip, condition: Condition) -> tuple[Voices, Whom, int]:
         """From which voices, whose, and how many."""
-        split = "unseen speakers" if condition.kind == "unseen" else clip.split
+        split = _UNSEEN if condition.kind == "unseen" else clip.split
         whom: Whom = {"snr": "any", "same": "same"}.get(condition.kind, "other")  # type: ignore[assignment]
-        count = self._p.babble if condition.kind == "snr" else 1
+        count = self.p.babble if condition.kind == "snr" else 1
         return self._pools.get((clip.dataset_name, split), self._nobody), whom, count
 
     def _wrong(self, clips: Sequence[SpeechClip], condition: Condition) -> str:
         """Why the condition cannot be had; nothing where it can."""
         if condition.kind == "noise":
-            return "" if self._noise else f"{condition.name}: no noise folder (set noise.folder)"
+            return "" if self._noise else f"{condition.name}: no noise folder (set conditions.noise)"
         if condition.kind in (CLEAN, "synthetic"):
             return ""
         lone = []
@@ -135,7 +153,7 @@ class Interference:
 
 
 _LACKS = {
-    "snr": "babble of {count} needs as many other clips of split {split}, where {there} are (set noise.babble)",
+    "snr": "babble of {count} needs as many other clips of split {split}, where {there} are (set conditions.babble)",
     "talker": "split {split} has no other speaker than {speaker} (take talker_X_same, _unseen or _synthetic)",
     "same": "split {split} has no other clip of its speaker, {speaker}",
     "unseen": "every known speaker is in training, or is the clip's own ({speaker})",

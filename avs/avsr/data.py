@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from avs.avsr.avhubert import SIDE
 from avs.avsr.batch import Batch
+from avs.avsr.checks import check_all, check_labels, check_media, check_mixture, check_splits
 from avs.avsr.conditions import CLEAN
 from avs.avsr.mixtures import Mixtures
 from avs.avsr.noise import NoiseParams, make_mixer
@@ -30,7 +32,9 @@ from avs.lips.cache import MuseFeatures
 from avs.lips.crops import SIDE as LIPS
 from avs.lips.media import SpeechClip, SpeechShards
 from avs.lips.preflight import AUDIO
+from avs.lips.visual_frontend import DIM
 
+VERSION = 1  # raise when batches of the same clips change
 _SOUND, _PICTURE, _ORDER = range(3)  # draws of their own, so that one does not change with another
 _MASKS = {"sound": (6400, 16000), "picture": (10, 25)}  # published: shorter than the first, one in each of the second
 
@@ -40,7 +44,8 @@ class BatchParams:
     """train: splits; a batch has at most `clips` clips, and `frames` frames with its padding.
 
     mixture: data sets and their weights (`lrs2:0.3`); empty: all clips of all sets, once an epoch. time_masks: parts
-    of sound and pictures are silent and black, as published.
+    of sound and pictures are silent and black, as published; other_rates: clips of videos that were not at 25 frames a
+    second may take part.
     """
 
     train: tuple[str, ...] = ("train",)
@@ -48,6 +53,7 @@ class BatchParams:
     frames: int = 2000
     mixture: tuple[str, ...] = ()
     time_masks: bool = False
+    other_rates: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,6 +100,35 @@ class SpeechData:
         self.words = tuple(sorted({word.word for clip in self.training for word in media.words.get(clip.key, ())}))
         self._classes = {word: number for number, word in enumerate(self.words)}
         self._mixer = make_mixer(noise, self.training, self.voice)
+
+    def check(self, splits: Sequence[str] = ()) -> None:
+        """Raise InputError with all that would stop training on the way, or the evaluation of `splits`."""
+        evaluated = [clip for split in splits for clip in self.clips(split)]
+        clips = list(dict.fromkeys([*self.training, *evaluated]))
+        check_all(
+            [
+                partial(check_splits, self.media.clips, [*self._p.train, *splits]),
+                partial(check_mixture, shares_of(self._p.mixture), self.training),
+                partial(check_media, self.media, clips, other_rates=self._p.other_rates),
+                partial(check_labels, self.tokenizer, self.training, self._p.frames),
+                partial(self._mixer.check, self.training),
+                *([partial(self.muse.check, [c for c in clips if self._in_scope(c)])] if self.muse else []),
+                *([partial(self.mixed.check, evaluated)] if self.mixed else []),
+            ]
+        )
+
+    def described(self) -> dict[str, Any]:
+        """All that decides what training sees, as JSON values."""
+        return {
+            "version": VERSION,
+            "params": vars(self._p),
+            "noise": self._mixer.described(),
+            "scope": self._scope,
+            "muse": self.muse and self.muse.meta,
+            "tokenizer": self.tokenizer.described(),
+            "clips": [(clip.key, clip.media, clip.dataset_name, clip.transcript) for clip in self.training],
+            "words": [vars(word) for clip in self.training for word in self.media.words.get(clip.key, ())],
+        }
 
     def clips(self, split: str) -> list[SpeechClip]:
         return [clip for clip in self.media.clips if clip.split == split]
@@ -195,10 +230,11 @@ class SpeechData:
     def _features(self, clips: Sequence[SpeechClip], wanted: Sequence[bool]) -> Tensor | None:
         if self.muse is None:
             return None
-        none = np.zeros((0, 512), np.float32)
-        longest = np.zeros((max(clip.frames for clip in clips), 512), np.float32)
-        found = [self.muse.load(clip) if use else none for clip, use in zip(clips, wanted, strict=True)]
-        return _padded([*found, longest], 0)[:-1]
+        found = torch.zeros(len(clips), max(clip.frames for clip in clips), DIM)
+        for row, clip, use in zip(found, clips, wanted, strict=True):
+            if use:
+                row[: clip.frames] = torch.from_numpy(self.muse.load(clip))
+        return found
 
     def _frame_words(self, clip: SpeechClip) -> np.ndarray:
         return frame_words(self.media.words.get(clip.key, ()), clip.frames, self._classes)

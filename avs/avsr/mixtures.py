@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avs.avsr.conditions import CLEAN, Condition, Interference, condition_of
+from avs.avsr.conditions import CLEAN, Condition, Interference
 from avs.avsr.noise import gain_of
 from avs.core.clips import read_table, write_table
 from avs.core.errors import InputError
@@ -45,21 +45,19 @@ class Mixture:
     offset: int
 
 
-def write_mixtures(
-    out: Path, clips: Sequence[SpeechClip], conditions: Sequence[str], interference: Interference
-) -> int:
+def write_mixtures(out: Path, clips: Sequence[SpeechClip], interference: Interference) -> int:
     """Write the mixtures of clips; how many had to be, which is none where `out` holds them already.
 
     Raises InputError for a condition that the data cannot give, before any work, and for a clip that is silent.
     """
-    interference.check(clips, conditions)
-    key = item_key(version=VERSION, mixed=interference.key(clips, conditions))
+    interference.check(clips)
+    key = item_key(version=VERSION, mixed=interference.key(clips))
     if _key_of(out) == key:
         return 0
     out.mkdir(parents=True, exist_ok=True)
     for old in (out / _META, *out.glob("shard-*.tar")):
         old.unlink(missing_ok=True)
-    jobs = [(clip, condition_of(name)) for clip in clips for name in conditions]
+    jobs = [(clip, condition) for clip in clips for condition in interference.conditions]
     bar = iter(progress(range(len(jobs)), "mixtures", len(jobs)))
 
     def append(tar: tarfile.TarFile, shard: str, job: tuple[SpeechClip, Condition]) -> Mixture:
@@ -67,7 +65,7 @@ def write_mixtures(
         return _append(tar, shard, *job, interference)
 
     write_table(out / _INDEX, write_shards(jobs, out, append), Mixture)
-    write_json(out / _META, {"key": key, "clips": len(clips), "conditions": list(conditions)})
+    write_json(out / _META, {"key": key, "clips": len(clips), "conditions": list(interference.p.names)})
     return len(jobs)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,7 +31,6 @@ class NoiseParams:
     under `shortest` seconds are left alone; interferers are `shortest` to `longest` seconds long, of the data sets
     `voices_of` (empty: of all; published: lrs2), and with `other_speakers` never of the clip's own speaker.
     AddNoise: a random part of a random file below `folder` (empty: none) at an SNR drawn from `noise_snr`.
-    `babble` is the number of voices of the evaluation conditions `snr_X`.
     """
 
     interferers: tuple[int, ...] = (0, 0, 1, 2)
@@ -43,7 +42,6 @@ class NoiseParams:
     other_speakers: bool = False
     folder: str | None = None
     noise_snr: tuple[float, ...] = (-5, 0, 5, 10, 15, 20, math.inf)
-    babble: int = 6
 
     def __post_init__(self) -> None:
         if not self.interferers or min(self.interferers) < 0:
@@ -56,8 +54,6 @@ class NoiseParams:
             raise ValueError(f"shortest ({self.shortest:g}) must be seconds, at most longest ({self.longest:g})")
         if not self.noise_snr or not all(snr > -math.inf for snr in self.noise_snr):
             raise ValueError(f"noise_snr ({list(self.noise_snr)}) must be SNRs in decibels; .inf is no noise")
-        if self.babble < 1:
-            raise ValueError(f"babble ({self.babble}) must be >= 1")
 
 
 def at_snr(voice: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:
@@ -165,8 +161,13 @@ class NoiseFolder:
 class Mixer:
     """AddMultiSpk, then AddNoise, as the parameters say: one draw, whatever hears the result."""
 
-    def __init__(self, p: NoiseParams, voices: Voices | None, noise: NoiseFolder | None = None) -> None:
-        self._p, self._voices, self._noise = p, voices, noise
+    def __init__(self, p: NoiseParams, voices: Voices | None = None) -> None:
+        self._p, self._voices = p, voices
+        self._noise = NoiseFolder(Path(p.folder)) if p.folder else None
+
+    def described(self) -> dict[str, Any]:
+        """All that decides what is mixed in but the clips, as JSON values."""
+        return vars(self._p) | {"folder": self._noise.digest if self._noise else None}
 
     def mix(self, clip: SpeechClip, voice: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """What is heard, float32 [S], for the clip's own voice [S]; it may leave [-1, 1]."""
@@ -216,7 +217,7 @@ def make_mixer(p: NoiseParams, training: Collection[SpeechClip], sound: Callable
         for clip in training
         if p.shortest * FPS <= clip.frames <= p.longest * FPS and (not p.voices_of or clip.dataset_name in p.voices_of)
     ]
-    return Mixer(p, Voices(usable, sound), NoiseFolder(Path(p.folder)) if p.folder else None)
+    return Mixer(p, Voices(usable, sound))
 
 
 def _speaker(clip: SpeechClip) -> tuple[str, ...]:
