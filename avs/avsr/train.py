@@ -22,6 +22,7 @@ from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from avs.avsr import launch
 from avs.avsr.batch import Batch
 from avs.avsr.curves import Curves
 from avs.avsr.recognizers import Loss
@@ -142,7 +143,7 @@ def fit(
     folder: this training's own (`run_folder`): a killed one goes on there, of one that is over the weights are taken.
     curves: a folder for DVCLive. Raises InputError where there is nothing to train, or numbers stop being finite.
     """
-    accelerator = accelerator or Accelerator()
+    accelerator = accelerator or launch.accelerator()
     with _held(folder, accelerator):
         model.to(accelerator.device)
         if (folder / WEIGHTS).exists():
@@ -184,6 +185,7 @@ class _Fit:
         self.norms = Norms(model, shared=accelerator.num_processes > 1)
         self.state = _State()
         self._resume()
+        model.zero_grad()
 
     def run(self, curves: Path | None) -> Fitted:
         main, first = self.accelerator.is_main_process, self.state.step
@@ -372,7 +374,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} cannot be read ({error}): remove it to train from the start") from error
+        raise InputError(f"{path} cannot be read ({type(error).__name__}): remove it to train from the start") from error
 
 
 @contextmanager
