@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -48,10 +49,15 @@ class Batch:
         lengths = torch.tensor(self.frames, device=self.lips.device)
         return torch.arange(longest, device=self.lips.device) >= lengths[:, None]
 
-    def rows(self, places: slice) -> Batch:
+    def rows(self, places: slice | Sequence[int]) -> Batch:
         """Some of the clips, with the padding of all."""
+        chosen = list(range(len(self))[places]) if isinstance(places, slice) else list(places)
         kept = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        return replace(self, **{name: value[places] for name, value in kept.items()})
+        return replace(self, **{name: _rows(value, chosen) for name, value in kept.items()})
+
+
+def _rows(value: Any, places: list[int]) -> Any:
+    return value[places] if isinstance(value, Tensor) else tuple(value[place] for place in places)
 
 
 def check_use(use: str) -> None:
