@@ -12,10 +12,9 @@ Normalizer = Literal["auto", "mcorec", "plain"]
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
-# Words that MCoRec's evaluation takes out on both sides (MCoRec/mcorec_baseline, commit 33f6f1c). They are matched whole
-# and after the numbers were rewritten, hence 000 and 999; its published WER needs exactly these.
-DISFLUENCIES = frozenset(
-    """
+# Words that MCoRec's evaluation takes out on both sides (MCoRec/mcorec_baseline, commit 33f6f1c), matched whole, after
+# numbers were rewritten, hence 000 and 999. Its published WER needs exactly these.
+_DISFLUENCIES = """
     000 999 aaa aaaa aaaaa aaaahhm aaah aaahh aaahhh aaahhhmmm aah aahh aahhh aahm aahmm aahw ah ahh ahhh ahhhh
     ahhhhh ahhhhhhhhh ahhhhhhhhhh ahhhhhhhhhhh ahw eee eeee er ffff ha haa haaa haaaa haaaaa haaaaaa haaaaaaa
     haaaaaaaa haaaaaaaaa haaaaaaaaaa haaaaaaaaaaaaaaaaaaa haah haahaa haahaaa haahaahaa haahaha haahahaha haahuuuuu
@@ -31,8 +30,8 @@ DISFLUENCIES = frozenset(
     shhhhh ss sshhh sshhhhh sss ssshh ssss sssss ssssss uh uhh uhhh uhhhh uhhhhh uhhhhhhh uhhhhhhhhhhhh uhhhhmm uhm
     uhmm um umm ummm ummmm ummmmm ummmmmmm ummmmmmmm ummmmmmmmm uuu uuuu whoa wow www wwww yah yay yea yeah yyy
     yyyyyyy yyyyyyyyyyyy
-    """.split()
-)
+    """
+DISFLUENCIES = frozenset(_DISFLUENCIES.split())
 
 
 def normalizer(name: Normalizer, dataset_name: str) -> Callable[[str], str]:

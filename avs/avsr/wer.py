@@ -31,9 +31,7 @@ def edits(reference: str, hypothesis: str) -> list[Edit]:
     """The fewest substitutions, deletions and insertions that make one text of words the other."""
     said, heard = reference.split(), hypothesis.split()
     found = jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]
-    return [
-        Edit(c.type, said[c.ref_start_idx : c.ref_end_idx], heard[c.hyp_start_idx : c.hyp_end_idx]) for c in found
-    ]
+    return [Edit(c.type, said[c.ref_start_idx : c.ref_end_idx], heard[c.hyp_start_idx : c.hyp_end_idx]) for c in found]
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -60,9 +58,7 @@ def wer(errors: Counts, words: Counts, *, resamples: int = 10000, seed: int = 0)
     return {"wer": found, "low": max(0.0, low), "high": high}
 
 
-def wer_difference(
-    a: Counts, b: Counts, words: Counts, *, resamples: int = 10000, seed: int = 0
-) -> dict[str, float]:
+def wer_difference(a: Counts, b: Counts, words: Counts, *, resamples: int = 10000, seed: int = 0) -> dict[str, float]:
     """WER of a less that of b: {diff, ci_low, ci_high, p}, from errors [N] of two models on the same clips.
 
     Below 0, a is wrong less often.
