@@ -14,6 +14,7 @@ from avs.report.table import FEW, WIDTH, plain_table
 
 KINDS = {"clean": "clean", "snr": "babble", "noise": "noise", "talker": "a talker"}
 _CONDITION = re.compile(r"(?P<kind>[a-z]+)(_(?P<db>-?\d+(\.\d+)?))?(_(?P<who>\w+))?")
+WRONG = "Controls: SEANet is steered by the lips of another clip"
 TITLES = {
     "planned": "Planned contrasts: WER of the first less that of the second, in points: below 0 is better",
     "explanatory": "What explains it: a second family, with a Holm of its own",
@@ -25,13 +26,16 @@ def print_speech(metrics: Mapping[str, Any], console: Console | None = None) -> 
     console = console or Console(width=max(WIDTH, Console().width))
     rates, contrasts = metrics["wer"], metrics.get("contrasts", {})
     of = f", {metrics['clips']} clips, {metrics['words']} words" if "clips" in metrics else ""
-    names = _models(rates)
-    table = plain_table(f"Word error rate in %{of} [95 % interval over clips]", "", *names)
-    for condition, cells in _rates(rates, names):
-        table.add_row(condition, *cells)
-    console.print(table)
+    for title, known in ((f"Word error rate in %{of} [95 % interval over clips]", MODELS), (WRONG, CONTROLS)):
+        names = [name for name in known if name in rates]
+        table = plain_table(title, "", *names)
+        for condition, cells in _rates(rates, names):
+            table.add_row(condition, *cells)
+        if names:
+            console.print(table)
     for family, rows in _families(rates, contrasts).items():
         table = plain_table(f"{TITLES[family]} (* below .05)", "contrast", "in", "difference [95 %]", "p after Holm")
+        table.columns[1].justify = "left"
         for row in rows:
             table.add_row(*row)
         if rows:
@@ -50,7 +54,7 @@ def speech(metrics: Mapping[str, Any]) -> str:
 
 def wer_table(figures: Mapping[str, Any]) -> str:
     """As Markdown, from a file with `wer`: a row a condition, a column a model."""
-    names = _models(figures["wer"])
+    names = [name for name in (*MODELS, *CONTROLS) if name in figures["wer"]]
     return _markdown(["WER in %", *names], [[title, *cells] for title, cells in _rates(figures["wer"], names)])
 
 
@@ -79,10 +83,6 @@ def described(condition: str) -> str:
         return condition
     level = f"{found['db']} dB".replace("-", "−") if found["db"] else None
     return ", ".join(part for part in (KINDS[found["kind"]], level, found["who"]) if part)
-
-
-def _models(rates: Mapping[str, Any]) -> list[str]:
-    return [name for name in (*MODELS, *CONTROLS) if name in rates]
 
 
 def _rates(rates: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, list[str]]]:
