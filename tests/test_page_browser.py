@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlparse
 import pytest
 from page_study import HOSTILE, LONG, NAME, SECONDS
 
-from avs.report.media import script
 from avs.report.page import write_page
 from avs.report.results import load_results
+from avs.report.site import script
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
