@@ -7,6 +7,8 @@ from typing import Any
 
 from avs.core.stats import ALPHA
 
+FEW = 20  # clips, the fewest that docs/statistics.md has measured
+
 
 def sign(row: Mapping[str, Any]) -> int:
     """1 or -1 where a difference is significant after Holm's correction, else 0."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avs.core.stats import ALPHA
-from avs.report.numbers import bounds, p_value, points, sign
+from avs.report.numbers import FEW, bounds, p_value, points, sign
 from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families, ordered
-from avs.report.table import FEW
 
 DEMO = {
     "resolution": "The clips are synthetic: the class was made to show at high resolution only, so an effect must be "
