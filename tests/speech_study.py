@@ -1,4 +1,4 @@
-"""A small speech study on disk, as stage `avsr_train` leaves it: made-up answers, drawn mouths, texts no one should trust."""
+"""A small speech study on disk, as stage `avsr_train` leaves it, with texts that no one should trust."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def _rate(answers: list[Answer], model: str, condition: str) -> dict[str, float]
 
 
 def _contrast(diff: float) -> dict[str, float]:
-    return {"diff": diff, "ci_low": diff - 0.06, "ci_high": diff + 0.06, "p": 0.01, "p_holm": 0.02 if abs(diff) > 0.1 else 0.4}
+    p_holm = 0.02 if abs(diff) > 0.1 else 0.4
+    return {"diff": diff, "ci_low": diff - 0.06, "ci_high": diff + 0.06, "p": 0.01, "p_holm": p_holm}
 
 
 def _answer(rng: np.random.Generator, key: str, dataset: str, text: str, condition: str, model: str) -> Answer:

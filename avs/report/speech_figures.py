@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -31,11 +32,11 @@ def word_errors(wer: Mapping[str, Mapping[str, Tree]]) -> str:
     models = models_in_order(wer)
     conditions = conditions_in_order(name for rows in wer.values() for name in rows)
     with style():
-        figure = Figure(figsize=(max(WIDTH, 0.82 * len(conditions) + 0.6), 3.7), layout="constrained")
+        figure = Figure(figsize=(max(WIDTH, 0.7 * len(conditions) + 0.6), 3.9), layout="constrained")
         axes = figure.subplots()
         for place, model in enumerate(models):
             _model(axes, model, wer[model], conditions, _STEP * (place - (len(models) - 1) / 2))
-        labels = ["\n".join(condition_lines(name)).replace(" voice", "\nvoice") for name in conditions]
+        labels = ["\n".join(line for part in condition_lines(n) for line in wrap(part, 11)) for n in conditions]
         axes.set_xticks(range(len(conditions)), labels, fontsize=SMALL - 0.6, parse_math=False)
         axes.set(ylabel="words wrong in %, 95 % interval", xlim=(-0.5, len(conditions) - 0.5))
         axes.set_ylim(bottom=0)

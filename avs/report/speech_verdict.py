@@ -53,9 +53,10 @@ class Card:
 
 @dataclass(frozen=True)
 class SpeechVerdict:
-    """What is found in a sentence or two, the answers behind it, what the controls say, and cautions."""
+    """What lips do in a sentence, what SEANet does, the answers behind it, what the controls say, and cautions."""
 
     sentence: str
+    more: list[str]
     cards: list[Card]
     questions: list[Question]
     controls: list[str]
@@ -64,8 +65,10 @@ class SpeechVerdict:
 
 def judge(results: SpeechResults) -> SpeechVerdict:
     asked = questions(results.metrics.get("contrasts", {}))
+    first, *more = _sentences(results.metrics["wer"], asked)
     return SpeechVerdict(
-        sentence=_sentence(results.metrics["wer"], asked),
+        sentence=first,
+        more=more,
         cards=[_card(question) for question in asked[:3] if question.text],
         questions=asked,
         controls=_controls(results.metrics.get("si_sdr", {})),
@@ -94,9 +97,9 @@ def _turned(row: Tree) -> Tree:
     return {**row, "diff": -row["diff"], "ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}
 
 
-def _sentence(wer: Tree, asked: Sequence[Question]) -> str:
+def _sentences(wer: Mapping[str, Mapping[str, Tree]], asked: Sequence[Question]) -> list[str]:
     if all(row["wer"] >= NOTHING for rows in wer.values() for row in rows.values()):
-        return f"Nothing can be concluded: every model gets {NOTHING:.0%} or more of the words wrong, everywhere."
+        return [f"Nothing can be concluded: every model gets {NOTHING:.0%} or more of the words wrong, everywhere."]
     said = []
     for a, b, subject, (lower, higher, make) in (
         ("av", "audio", "Lips", ("lower", "raise", "make")),
@@ -106,14 +109,16 @@ def _sentence(wer: Tree, asked: Sequence[Question]) -> str:
         for question in asked:
             if (question.a, question.b) == (a, b):
                 said.append(_claim(subject, question, lower, higher, make))
-    return " ".join(said) or "Word error rates by model and condition; no difference between models was tested."
+    return said or ["Word error rates by model and condition; no difference between models was tested."]
 
 
 def _claim(subject: str, question: Question, lower: str, higher: str, make: str) -> str:
     total, less, more = len(question.rows), len(question.lower), len(question.higher)
     if not less and not more:
         return f"{subject} {make} no difference that can be told, {_of(0, total)}."
-    parts = [f"{verb} word errors {_of(count, total)}" for verb, count in ((lower, less), (higher, more)) if count]
+    parts = [f"{lower} word errors {_of(less, total)}"] if less else []
+    if more:
+        parts.append(f"{higher} them in {more}" if less else f"{higher} word errors {_of(more, total)}")
     open_ = "; elsewhere no difference can be told" if less + more < total else ""
     return f"{subject} {' and '.join(parts)}{open_}."
 

@@ -81,7 +81,7 @@ const AVS = (() => {
   // The list of clips. A page says how: `shown()` the items { clip, place, ... } that fit, in their order; `entry(item)` what
   // stands in the list; `count(items)` a line about them; `opened(clip)` another one was chosen; `show(clip, item)` it is
   // to be drawn, item being null where it fits no more; `filters` names of the fields that would hide a clip;
-  // `keys` what else they do.
+  // `keys` what else keys do; `first(item)`, if there, which items are opened rather than the others before one is chosen.
   function inspector(page) {
     const state = { shown: [], key: null };
     const find = (key) => data.clips.find((clip) => clip.key === key);
@@ -97,7 +97,7 @@ const AVS = (() => {
         return node;
       }));
       $("count").textContent = state.shown.length ? page.count(state.shown) : "No clip fits.";
-      if (state.shown.length && !state.shown.some((item) => item.clip.key === state.key)) choose(state.shown[0].clip.key);
+      if (state.shown.length && !state.shown.some((item) => item.clip.key === state.key)) choose((state.shown.find(page.first || (() => true)) || state.shown[0]).clip.key);
       else show();
     }
 

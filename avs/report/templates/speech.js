@@ -196,6 +196,7 @@
 
   const clips = AVS.inspector({
     shown, entry, count, opened, show,
+    first: ({ clip }) => $("condition").value in clip.sounds,
     filters: ["only", "speaker", "dataset", "search"],
     keys: { ",": () => step(-1), ".": () => step(1), 1: () => hear("mixture"), 2: () => hear("seanet"), 3: () => hear("clean") },
   });
