@@ -37,7 +37,7 @@ def word_errors(wer: Mapping[str, Mapping[str, Tree]]) -> str:
         for place, model in enumerate(models):
             _model(axes, model, wer[model], conditions, _STEP * (place - (len(models) - 1) / 2))
         labels = ["\n".join(line for part in condition_lines(n) for line in wrap(part, 11)) for n in conditions]
-        axes.set_xticks(range(len(conditions)), labels, fontsize=SMALL - 0.6, parse_math=False)
+        axes.set_xticks(range(len(conditions)), labels, fontsize=SMALL - 0.6)
         axes.set(ylabel="words wrong in %, 95 % interval", xlim=(-0.5, len(conditions) - 0.5))
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
@@ -73,8 +73,7 @@ def learning_curve(name: str, points: Sequence[tuple[float, float]], number: int
         axes.plot(*zip(*kept, strict=True) if kept else ([], []), color=ACCENT, linewidth=1.3)
         if len(kept) == 1:
             axes.plot(*kept[0], "o", color=ACCENT, markersize=4)
-        axes.set_title(name, parse_math=False)
-        axes.set_xlabel("step")
+        axes.set(title=name, xlabel="step")
         axes.grid(axis="y")
     said = f"{name} over {len(finite)} steps" + (f", {finite[0][1]:.4g} to {finite[-1][1]:.4g}" if finite else "")
     return to_svg(figure, f"curve-{number}", said)
