@@ -13,6 +13,7 @@ from avs.core.errors import InputError
 
 Scores = np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
+ALPHA = 0.05  # of a family of contrasts, after Holm
 _CHUNK_ELEMENTS = 2_000_000
 _ROUNDING = 1e-12
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from avs.localization.arms import CONTROLS, PRIMARY
 from avs.localization.p0 import CONTRASTS, EXPLANATORY, TESTED
 from avs.localization.uncertainty import ALPHA, MAIN
+from avs.report.numbers import FEW
 
-FEW = 20  # clips, the fewest that docs/statistics.md has measured
 WIDTH = 136
 UNCERTAIN = ("minimum_detectable_effect", "minimum_detectable_effect_holm", "baseline_seed_sd", "baseline_rerun_sd")
 NAMES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
