@@ -63,6 +63,8 @@ def find(path: Path) -> Part | None:
 
 def contents(path: Path) -> Mapping[str, Part]:
     """The files in a plain tar by their names, in its order. Raises InputError naming the member that makes it none."""
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: not there, or not a regular file")
     try:
         state = path.stat()
         return _contents(path, state.st_size, state.st_mtime_ns)
