@@ -39,6 +39,7 @@ SOURCE = (
     "commerce, no passing on, no showing of faces), and put its processed tars, or its unzipped train and dev, there"
 )
 _FRAME = 0.04  # seconds that a cue may reach over its track: a picture
+_EPS = 1e-6  # of sums of seconds
 _MAX_JSON = 1 << 20  # bytes
 
 
@@ -153,7 +154,7 @@ def _clips(
     clip: Cue | None = None
     for cue in cues:
         where = next((t for t in tracks if t.start - _FRAME <= cue.start and cue.end <= t.end + _FRAME), None)
-        if where is None or cue.end - cue.start > p.longest:
+        if where is None or cue.end - cue.start > p.longest + _EPS:
             out["in no track" if where is None else f"longer than {p.longest:g} s"] += 1
         elif clip and where is track and _joined(clip, cue, p):
             clip = Cue(clip.start, max(clip.end, cue.end), f"{clip.text} {cue.text}")
@@ -166,7 +167,8 @@ def _clips(
 
 
 def _joined(clip: Cue, cue: Cue, p: MCoRecParams) -> bool:
-    return p.join > 0 and cue.start - clip.end <= p.join and cue.end - clip.start <= p.longest
+    near = p.join > 0 and cue.start - clip.end <= p.join + _EPS
+    return near and cue.end - clip.start <= p.longest + _EPS
 
 
 def _utterance(split: str, session: str, speaker: str, track: Track, clip: Cue) -> Utterance:

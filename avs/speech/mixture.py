@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from avs.speech import SpeechSet
 
 SETS = ("demo", "grid", "manifest", "mcorec", "lrs2", "vox2", "avyt")
+_MADE = ("demo", "grid")  # that may be made or downloaded
 
 
 @params
@@ -47,8 +48,8 @@ class Mixture:
         return raw_root() / f"speech-mixture-{item_key(**places)[:12]}"
 
     def prepare(self, execution: ExecutionParams) -> None:
-        for one in self._sets.values():
-            one.prepare(execution)
+        for name in sorted(self._sets, key=lambda name: name in _MADE):  # what is missing is told first
+            self._sets[name].prepare(execution)
         for name, one in self._sets.items():
             _link(self.folder() / name, one.folder().absolute())
 
