@@ -51,14 +51,13 @@ class EvaluationParams:
     """How hypotheses are searched for and scored.
 
     beam: None is as published, 50 for seq2seq, 3 for CTC/attention; normalizer: see avs/avsr/normalize.py;
-    wrong_lips: decode the controls too; bfloat16: faster where the processor has it, less exact.
+    bfloat16: faster where the processor has it, less exact.
     """
 
     normalizer: Normalizer = "auto"
     beam: int | None = None
     length_penalty: float = 1.0
     ctc_weight: float = 0.1
-    wrong_lips: bool = False
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
@@ -177,7 +176,7 @@ def _chosen(model: AvsrModel, models: Sequence[str], p: EvaluationParams) -> lis
     if unknown := [name for name in models if name not in WAYS]:
         raise InputError(f"models ({', '.join(unknown)}) must be of {', '.join(WAYS)}")
     if model.seanet is not None:
-        return [name for name in WAYS if name in (models or (WAYS if p.wrong_lips else MODELS))]
+        return [name for name in WAYS if name in (models or MODELS)]
     if needing := [name for name in models if WAYS[name].lips != "none"]:
         raise InputError(f"models ({', '.join(needing)}) need SEANet, and this system has none")
     return [name for name in WAYS if name in (models or WAYS) and WAYS[name].lips == "none"]

@@ -77,7 +77,9 @@ class AvsrParams:
                 "SEANet requires streaming_dataset to be disabled (streaming=False): MuSE's features come from a cache"
             )
         if self.streaming_dataset:
-            raise ValueError("streaming_dataset (true): there is no streaming data set; prepared shards are read as needed")
+            raise ValueError(
+                "streaming_dataset (true): there is no streaming data set; prepared shards are read as needed"
+            )
         if self.freeze_avhubert and (self.freeze_seanet or not self.use_seanet):
             raise ValueError("freeze_avhubert (true) leaves nothing to train without a SEANet that learns")
         if self.preset != "tiny" and not self.checkpoint:
@@ -142,29 +144,48 @@ _TINY = Recipe(
         Phase(
             "audio",
             "audio",
-            FitParams(epochs=30, lr=1.5e-3, weight_decay=0.01, schedule="onecycle", warmup=0.3, clip=20.0, precision="bfloat16"),
+            FitParams(
+                epochs=30,
+                lr=1.5e-3,
+                weight_decay=0.01,
+                schedule="onecycle",
+                warmup=0.3,
+                clip=20.0,
+                precision="bfloat16",
+            ),
             BatchParams(clips=8),
             _TINY_NOISE,
         ),
         Phase(
             "both",
             "both",
-            FitParams(epochs=26, lr=1.2e-3, weight_decay=0.01, schedule="onecycle", warmup=0.3, clip=20.0, precision="bfloat16"),
+            FitParams(
+                epochs=26,
+                lr=1.2e-3,
+                weight_decay=0.01,
+                schedule="onecycle",
+                warmup=0.3,
+                clip=20.0,
+                precision="bfloat16",
+            ),
             BatchParams(clips=8),
             _TINY_NOISE,
         ),
         Phase(
             "joint",
             "both",
-            FitParams(epochs=6, lr=2e-4, weight_decay=0.01, schedule="linear", warmup=0.1, clip=20.0, precision="bfloat16"),
+            FitParams(
+                epochs=6, lr=2e-4, weight_decay=0.01, schedule="linear", warmup=0.1, clip=20.0, precision="bfloat16"
+            ),
             BatchParams(clips=8),
             _TINY_NOISE,
         ),
     ),
 )
 
-# Published for MCoRec: AdamW, 1e-4, 4000 of 400000 steps up, then down on a line; 24 clips a step, in 2 parts on 2 GPUs.
-_FINE = FitParams(epochs=10, accumulate=4, precision="bfloat16", checkpoint_every=2000)
+# Published for MCoRec: AdamW, 1e-4, up in 4000 of 400000 steps, then down on a line; 24 clips a step, on two GPUs, in
+# two parts each.
+_FINE = FitParams(epochs=10, accumulate=2, precision="bfloat16", checkpoint_every=2000)
 _BATCH = BatchParams(clips=24, frames=24 * 375, time_masks=True)
 _MCOREC = ("lrs2:0.25", "vox2:0.10", "avyt:0.20", "avyt-mix:0.25", "mcorec:0.20")
 
@@ -191,7 +212,7 @@ _PRESETS: dict[str, Recipe] = {
         AVHubertConfig.preset("large"),
         replace(_FINE, epochs=100, max_steps=400_000),
         replace(_BATCH, mixture=_MCOREC),
-        NoiseParams(voices_of=("lrs2",)),
+        NoiseParams(),
     ),
 }
 

@@ -1,7 +1,8 @@
 """What was heard, as word error rates with intervals, and the differences between models that answer the study.
 
 A *model* is a way to ask one trained system: `audio` (lips withheld), `video` (sound withheld), `av` (both), and
-`*_seanet`, where SEANet takes the voice out of the mixture before. `*_wrong` are controls: SEANet is steered by the
+`*_seanet`, where SEANet takes the voice out of the mixture before; `*_separate`, the same with both networks as they
+were before they were trained jointly. `*_wrong` are controls: SEANet is steered by the
 lips of another clip, while the recognizer sees the right ones.
 """
 
@@ -17,14 +18,24 @@ from avs.core.clips import write_table
 from avs.core.errors import InputError
 from avs.core.stats import holm
 
-MODELS = ("audio", "video", "av", "audio_seanet", "av_seanet")
+MODELS = ("audio", "video", "av", "audio_separate", "av_separate", "audio_seanet", "av_seanet")
+# before joint training, the networks that later are `*_seanet`
+SEPARATE = {"audio_seanet": "audio_separate", "av_seanet": "av_separate"}
 CONTROLS = ("audio_wrong", "av_wrong")
 
-# In each noisy condition. Do lips help; does SEANet help, with and without lips in the recognizer.
-PLANNED = (("av", "audio"), ("av_seanet", "av"), ("audio_seanet", "audio"))
+# In each noisy condition. Do lips help; does SEANet help, with and without lips in the recognizer; does joint training.
+PLANNED = (
+    ("av", "audio"),
+    ("av_seanet", "av"),
+    ("audio_seanet", "audio"),
+    ("av_seanet", "av_separate"),
+    ("audio_seanet", "audio_separate"),
+)
 # The whole system against plain recognition; lips twice against lips in SEANet only; does sound still add to lips; is
 # it the right lips that SEANet needs.
 EXPLANATORY = (
+    ("av_separate", "av"),
+    ("audio_separate", "audio"),
     ("av_seanet", "audio"),
     ("av_seanet", "audio_seanet"),
     ("av", "video"),

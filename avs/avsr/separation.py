@@ -142,6 +142,9 @@ class Separated:
     stoi_before: float
     stoi: float
 
+    def gain(self, measure: str) -> float:
+        return getattr(self, measure) - getattr(self, f"{measure}_before")
+
 
 def judge(seanet: SEANet, batches: Iterable[Batch], lips: Lips = "right") -> list[Separated]:
     """What SEANet makes of each clip of the batches; it is left in the mode it was in."""
@@ -179,14 +182,15 @@ def summary(rows: Sequence[Separated]) -> dict[str, dict[str, float]]:
     """Means of si_sdr, stoi and of what each gained, with 95 % intervals over clips: `{NAME: {mean, low, high}}`."""
     measures = {
         "si_sdr": [row.si_sdr for row in rows],
-        "si_sdr_gain": [row.si_sdr - row.si_sdr_before for row in rows],
+        "si_sdr_gain": [row.gain("si_sdr") for row in rows],
         "stoi": [row.stoi for row in rows],
-        "stoi_gain": [row.stoi - row.stoi_before for row in rows],
+        "stoi_gain": [row.gain("stoi") for row in rows],
     }
-    return {name: _interval(values) for name, values in measures.items()}
+    return {name: interval(values) for name, values in measures.items()}
 
 
-def _interval(values: Sequence[float]) -> dict[str, float]:
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """{mean, low, high} over clips with 95 % interval; NaN is left out."""
     known = [value for value in values if not np.isnan(value)]
     if not known:
         return dict.fromkeys(("mean", "low", "high"), float("nan"))

@@ -76,10 +76,13 @@ def load_speech(results: Path, media: Path) -> SpeechResults:
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """DVCLive's curves: name (`train/loss`) → steps and values, of the columns `step` and the last one."""
-    root = folder / "plots/metrics"
-    files = sorted(root.rglob("*.tsv"))
-    return {path.relative_to(root).with_suffix("").as_posix(): _curve(path) for path in files}
+    """DVCLive's curves, a folder a phase: `joint/loss` → steps and values, of the columns `step` and the last one."""
+    found = {}
+    for root in sorted(folder.glob("*/plots/metrics")):
+        for path in sorted(root.rglob("*.tsv")):
+            name = path.relative_to(root).with_suffix("").as_posix()
+            found[f"{root.relative_to(folder).parts[0]}/{name}"] = _curve(path)
+    return found
 
 
 def _curve(path: Path) -> list[tuple[float, float]]:

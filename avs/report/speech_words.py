@@ -9,6 +9,8 @@ MODELS = {
     "audio": "sound alone",
     "video": "lips alone",
     "av": "sound and lips",
+    "audio_separate": "SEANet by itself, then sound alone",
+    "av_separate": "SEANet by itself, then sound and lips",
     "audio_seanet": "SEANet, then sound alone",
     "av_seanet": "SEANet, then sound and lips",
 }
