@@ -13,7 +13,11 @@ from avs.core.clips import write_table
 from avs.core.media import wav
 from avs.core.shards import add_member, write_shards
 from avs.core.speech import Word
+from avs.core.store import write_array, write_json, write_json_lines
+from avs.lips.cache import FEATURES
 from avs.lips.media import SpeechClip, film
+from avs.lips.published import INDEX, META
+from avs.lips.visual_frontend import DIM
 
 
 def clip_of(key: str, frames: int, **fields: Any) -> SpeechClip:
@@ -54,4 +58,17 @@ def write_clips(
 
     write_table(folder / "index.tsv", write_shards(clips, folder, append), SpeechClip)
     write_table(folder / "words.tsv", words, Word)
+    return folder
+
+
+def write_muse(folder: Path, clips: Sequence[SpeechClip]) -> Path:
+    """Features of noise for those clips, as the stage `muse_precompute` leaves them."""
+    starts = np.cumsum([0, *(clip.frames for clip in clips)])
+    rows = [
+        {"clip": clip.key, "media": clip.media, "first": int(first), "num_frames": clip.frames}
+        for clip, first in zip(clips, starts, strict=False)
+    ]
+    write_array(folder / FEATURES, np.random.default_rng(0).standard_normal((starts[-1], DIM)).astype(np.float32))
+    write_json_lines(folder / INDEX, rows)
+    write_json(folder / META, {"frames": int(starts[-1])})
     return folder
