@@ -12,7 +12,7 @@ from speech_clips import clip_of, hiss, write_clips, write_muse
 
 from avs.avsr.avhubert import SIDE
 from avs.avsr.conditions import ConditionParams, Interference
-from avs.avsr.data import BatchParams, SpeechData, ahead, frame_words, masked
+from avs.avsr.data import BatchParams, Kept, SpeechData, ahead, frame_words, masked
 from avs.avsr.mixtures import Mixtures, write_mixtures
 from avs.avsr.noise import NoiseParams
 from avs.avsr.orders import chosen, cut, shares_of, shuffled
@@ -296,10 +296,9 @@ def test_what_was_read_stays_in_memory_up_to_its_limit(folder: Path, monkeypatch
     read: list[str] = []
     lips = SpeechShards.lips
     monkeypatch.setattr(SpeechShards, "lips", lambda self, clip: read.append(clip.key) or lips(self, clip))
-    large, small = data_of(folder), data_of(folder, memory=50 * 96 * 96)
-    for data, wanted in ((large, {"a": 1, "c": 1}), (small, {"a": 1, "c": 3})):
+    for kept, wanted in ((Kept(), {"a": 1, "c": 1}), (Kept(50 * 96 * 96), {"a": 1, "c": 3})):
         read.clear()
-        for _ in range(3):
+        for data in (data_of(folder, kept=kept), data_of(folder, kept=kept), data_of(folder, kept=kept)):
             for clip in of(data, "ac"):
                 np.testing.assert_array_equal(data.lips(clip), lips(data.media, clip))
         assert Counter(read) == wanted
@@ -363,7 +362,7 @@ def test_torn_media_is_told_by_name_when_it_is_read(tmp_path: Path) -> None:
 
 def test_what_decides_a_training_is_described(folder: Path, muse: MuseFeatures, tmp_path: Path) -> None:
     known = data_of(folder).described()
-    assert data_of(folder, memory=0).described() == known
+    assert data_of(folder, kept=Kept(0)).described() == known
     others = [
         data_of(folder, BatchParams(seed=1)),
         data_of(folder, noise=NONE),
