@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.signal import correlate
 from speech_clips import clip_of, hiss
 
 from avs.avsr.conditions import ConditionParams, Interference, condition_of, synthetic
@@ -90,7 +91,7 @@ def test_each_condition_mixes_in_what_it_says(tmp_path: Path) -> None:
 def part(other: SpeechClip, clip: SpeechClip, added: np.ndarray) -> np.ndarray:
     """Where the sound of a longer clip was cut, found by correlation."""
     whole = sound(other)
-    start = int(np.argmax(np.correlate(whole, added, "valid"))) if len(whole) > len(added) else 0
+    start = int(np.argmax(correlate(whole, added, "valid"))) if len(whole) > len(added) else 0
     return whole[start : start + len(added)]
 
 
