@@ -142,7 +142,7 @@ class Interference:
         lone = []
         for clip in clips:
             voices, whom, count = self._voices(clip, condition)
-            if voices.count(clip, whom) < count or (condition.kind == "same" and not clip.speaker):
+            if voices.count(clip, whom) < count:
                 lone.append((clip, count, voices.count(clip, whom)))
         if not lone:
             return ""

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,6 +66,28 @@ class BatchParams:
         shares_of(self.mixture)
 
 
+class Kept:
+    """What was read first of prepared clips, up to `limit` bytes; several `SpeechData` may share it.
+
+    In training each clip comes once an epoch, so that nothing is gained by making room for the last one.
+    """
+
+    def __init__(self, limit: int = 2 << 30) -> None:
+        self._left = limit
+        self._arrays: dict[Any, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, read: Callable[[], np.ndarray]) -> np.ndarray:
+        if (there := self._arrays.get(key)) is not None:
+            return there
+        array = read()
+        with self._lock:
+            if array.nbytes <= self._left and key not in self._arrays:
+                self._left -= array.nbytes
+                self._arrays[key] = array
+        return array
+
+
 class _Row(NamedTuple):
     """One clip of a batch, as in `Batch`."""
 
@@ -75,10 +98,10 @@ class _Row(NamedTuple):
 
 
 class SpeechData:
-    """Prepared clips for training and evaluation. Small sets stay in memory, up to `memory` bytes.
+    """Prepared clips for training and evaluation.
 
-    muse None: no row goes through SEANet; else those of `seanet_scope`. mixed: mixtures written for evaluation.
-    `words` are those of training clips whose times are known: the classes of frames.
+    muse None: no row goes through SEANet; else those of `seanet_scope`. mixed: mixtures written for evaluation. kept:
+    where small sets stay in memory. `words` are those of training clips whose times are known: the classes of frames.
     """
 
     def __init__(
@@ -91,11 +114,12 @@ class SpeechData:
         *,
         mixed: Mixtures | None = None,
         seanet_scope: Literal["all", "mcorec"] = "all",
-        memory: int = 2 << 30,
+        kept: Kept | None = None,
     ) -> None:
         self.media, self.muse, self.tokenizer, self.mixed = media, muse, tokenizer, mixed
         self._p, self._scope = p, seanet_scope
-        self._kept = _Kept(memory)
+        self._kept = kept or Kept()
+        self._readers = ThreadPoolExecutor(joblib.cpu_count())  # pictures are decoded outside Python's lock
         self.training = [clip for clip in media.clips if clip.split in p.train]
         self.words = tuple(sorted({word.word for clip in self.training for word in media.words.get(clip.key, ())}))
         self._classes = {word: number for number, word in enumerate(self.words)}
@@ -153,7 +177,10 @@ class SpeechData:
         """Clips side by side. In training each has the draw of its key and the epoch; else mouths are the middle,
         and what is heard is as `condition` has it."""
         frames = tuple(clip.frames for clip in clips)
-        rows = [self._drawn(clip, epoch) if training else self._still(clip, condition) for clip in clips]
+        rows = [
+            self._drawn(clip, lips, epoch) if training else self._still(clip, lips, condition)
+            for clip, lips in zip(clips, self._readers.map(self.lips, clips), strict=True)
+        ]
         mixture, voice, lips, words = (
             _padded([getattr(row, name) for row in rows], -1 if name == "words" else 0) for name in _Row._fields
         )
@@ -197,7 +224,7 @@ class SpeechData:
             raise InputError(f"{clip.key}: pictures {list(lips.shape)}, expected {[clip.frames, LIPS, LIPS]}")
         return lips
 
-    def _still(self, clip: SpeechClip, condition: str) -> _Row:
+    def _still(self, clip: SpeechClip, lips: np.ndarray, condition: str) -> _Row:
         edge = (LIPS - SIDE) // 2
         voice = self.voice(clip)
         if condition == CLEAN:
@@ -206,12 +233,11 @@ class SpeechData:
             raise InputError(f"condition ({condition!r}) needs mixtures, and none were written")
         else:
             mixture = self.mixed.load(clip.key, condition)
-        lips = self.lips(clip)[:, edge : edge + SIDE, edge : edge + SIDE]
-        return _Row(mixture, voice, lips, self._frame_words(clip))
+        return _Row(mixture, voice, lips[:, edge : edge + SIDE, edge : edge + SIDE], self._frame_words(clip))
 
-    def _drawn(self, clip: SpeechClip, epoch: int) -> _Row:
+    def _drawn(self, clip: SpeechClip, lips: np.ndarray, epoch: int) -> _Row:
         sound, picture = (self._generator(clip, epoch, kind) for kind in (_SOUND, _PICTURE))
-        voice, lips = self.voice(clip), self.lips(clip)
+        voice = self.voice(clip)
         y, x = picture.integers(LIPS - SIDE + 1, size=2)
         lips = lips[:, y : y + SIDE, x : x + SIDE]
         if picture.random() < 0.5:
@@ -271,26 +297,6 @@ def ahead(make: Callable[[Order], Batch], orders: Iterable[Order], workers: int)
             batch = waiting.pop(0).result()
             waiting += [pool.submit(make, order) for order in islice(rest, 1)]
             yield batch
-
-
-class _Kept:
-    """What was read first, up to a number of bytes: in training each clip comes once an epoch, so that nothing is
-    gained by making room for the last one."""
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-        self._arrays: dict[Any, np.ndarray] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: Any, read: Callable[[], np.ndarray]) -> np.ndarray:
-        if (kept := self._arrays.get(key)) is not None:
-            return kept
-        array = read()
-        with self._lock:
-            if array.nbytes <= self._left and key not in self._arrays:
-                self._left -= array.nbytes
-                self._arrays[key] = array
-        return array
 
 
 def _padded(rows: Sequence[np.ndarray], value: int) -> Tensor:

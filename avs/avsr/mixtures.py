@@ -29,9 +29,10 @@ _INDEX, _META = "index.tsv", "meta.json"
 
 @dataclass(frozen=True)
 class Mixture:
-    """A clip, whose media had the digest `media`, and what was added: `sources`, times `gain`, for an SNR of `snr`.
+    """A clip, whose media had the digest `media`, and what was added: `sources` times `gain`, for an SNR of `snr`.
 
-    The sound is that of the WAV file times `scale`, which is above 1 where it leaves [-1, 1].
+    Sources are clips, each brought to a mean power of 1, or what `Interference.draw` else names. The sound is that of
+    the WAV file times `scale`, which is above 1 where it leaves [-1, 1].
     """
 
     clip: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -45,22 +45,24 @@ def chosen(sets: Mapping[str, Sequence[SpeechClip]], shares: Mapping[str, float]
     return tuple(found)
 
 
-def cut(clips: Sequence[SpeechClip], limit: int, frames: int) -> list[Order]:
+def cut(clips: Iterable[SpeechClip], limit: int, frames: int) -> list[Order]:
     """Batches one after another: at most `limit` clips, and `frames` with the padding; longer clips are alone."""
     orders: list[Order] = []
     batch: list[SpeechClip] = []
+    longest = 0
     for clip in clips:
-        longest = max([clip.frames, *(other.frames for other in batch)])
+        longest = max(longest, clip.frames)
         if batch and (len(batch) == limit or longest * (len(batch) + 1) > frames):
             orders.append(tuple(batch))
-            batch = []
+            batch, longest = [], clip.frames
         batch.append(clip)
     return [*orders, tuple(batch)] if batch else orders
 
 
 def shuffled(clips: Sequence[SpeechClip], limit: int, frames: int, draw: np.random.Generator) -> list[Order]:
     """Batches in random order, of random clips of about one length."""
-    mixed = [clips[place] for place in draw.permutation(len(clips))]
-    mixed.sort(key=lambda clip: math.floor(math.log(clip.frames) / math.log(_WIDTH)))  # stable: buckets stay mixed
-    orders = cut(mixed, limit, frames)
+    mixed = draw.permutation(len(clips))
+    buckets = np.floor(np.log([clips[place].frames for place in mixed]) / math.log(_WIDTH))
+    by_bucket = mixed[np.argsort(buckets, kind="stable")]  # stable: within a bucket clips stay mixed
+    orders = cut((clips[place] for place in by_bucket), limit, frames)
     return [orders[place] for place in draw.permutation(len(orders))]
