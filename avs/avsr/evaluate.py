@@ -24,7 +24,7 @@ from avs.avsr.scores import MODELS, Heard, score
 from avs.avsr.text import Tokenizer
 from avs.avsr.wer import word_errors
 from avs.core.errors import InputError
-from avs.core.execute import one_thread
+from avs.core.execute import exact_convolutions, one_thread
 from avs.core.params import params
 from avs.core.speech import Utterance
 
@@ -245,7 +245,7 @@ def _quiet(model: AvsrModel) -> Iterator[None]:
     """In eval mode, without gradients, in one thread; then each part is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), one_thread(), exact_convolutions():
             model.eval()
             yield
     finally:
