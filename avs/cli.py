@@ -147,12 +147,13 @@ def make_parser() -> argparse.ArgumentParser:
 def show_tables(options: argparse.Namespace) -> None:
     from avs.report.looks import count_looks
     from avs.report.table import print_recall, print_study
-    from avs.report.word_errors import print_speech
 
     print_recall(_metrics(options.results / "anchor_eval/metrics.json"))
     print_study(_metrics(options.results / "p0/metrics.json"))
     print(count_looks(options.results.parent).text)
     if (speech := options.results / "avsr/metrics.json").exists():
+        from avs.report.word_errors import print_speech
+
         print_speech(_metrics(speech))
 
 

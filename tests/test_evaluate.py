@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from avs.avsr.avhubert import AVHubertConfig
 from avs.avsr.batch import Batch
 from avs.avsr.beam import Hypothesis
 from avs.avsr.decoders import DecoderConfig
-from avs.avsr.evaluate import WAYS, EvaluationParams, evaluate
+from avs.avsr.evaluate import WAYS, Evaluation, EvaluationParams, evaluate
 from avs.avsr.model import AvsrModel
 from avs.avsr.recognizers import CtcAttention, SearchParams
 from avs.avsr.scores import CONTROLS, MODELS, Heard, families, score, write_hypotheses
@@ -63,7 +63,7 @@ def system(*, seanet: bool = True) -> AvsrModel:
     return AvsrModel(recognizer, SEANet(N=16, L=40, B=8, H=8, K=20, R=2) if seanet else None)
 
 
-def batch_of(clips: str, loud: float) -> Batch:
+def batch_of(clips: str, loud: float, bypass: str = "b") -> Batch:
     def made(shape: tuple[int, ...], seed: int) -> Tensor:
         return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -80,7 +80,7 @@ def batch_of(clips: str, loud: float) -> Batch:
         voice=torch.zeros(len(clips), 640 * longest),
         lips=lips * there[..., None, None],
         muse=muse * there[..., None],
-        seanet=torch.tensor([clip != "b" for clip in clips]),  # b is out of SEANet's scope
+        seanet=torch.tensor([clip not in bypass for clip in clips]),
         labels=torch.zeros(len(clips), 1, dtype=torch.long),
         words=torch.full((len(clips), longest), -1),
     )
@@ -92,6 +92,7 @@ class Fake:
 
     batched: tuple[str, ...] = ("ab", "c")
     texts: dict[str, str] | None = None
+    bypass: str = "b"  # out of SEANet's scope
 
     @property
     def clips(self) -> list[Utterance]:
@@ -99,7 +100,11 @@ class Fake:
         return [Utterance(key, "grid", "test", f"{key}.mp4", 0, 0, text, "s1", "") for key, text in said.items()]
 
     def batches(self, condition: str) -> Iterator[Batch]:
-        return (batch_of(clips, {"clean": 0.1, "snr_0": 0.5}[condition]) for clips in self.batched)
+        return (batch_of(clips, {"clean": 0.1, "snr_0": 0.5}[condition], self.bypass) for clips in self.batched)
+
+
+def run(model: AvsrModel, data: Fake, conditions: Sequence[str], *args: Any, **options: Any) -> Evaluation:
+    return evaluate(model, TOKENIZER, data.clips, data.batches, conditions, *args, **options)
 
 
 def heard(rows: list[Heard], model: str, condition: str) -> list[str]:
@@ -117,7 +122,7 @@ def direct(model: AvsrModel, condition: str, use: Any, *, seanet: bool) -> list[
 
 def test_each_model_hears_and_sees_what_its_name_says() -> None:
     model = system()
-    rows = evaluate(model, TOKENIZER, Fake(), ["clean", "snr_0"]).rows
+    rows = run(model, Fake(), ["clean", "snr_0"]).rows
     assert len(rows) == 2 * len(MODELS) * len(LENGTHS)
     for condition in ("clean", "snr_0"):
         assert heard(rows, "audio", condition) == direct(model, condition, "audio", seanet=False)
@@ -132,7 +137,7 @@ def test_each_model_hears_and_sees_what_its_name_says() -> None:
 
 def test_lips_are_decoded_once_for_all_conditions() -> None:
     model = system()
-    rows = evaluate(model, TOKENIZER, Fake(), ["clean", "snr_0"], models=["video"]).rows
+    rows = run(model, Fake(), ["clean", "snr_0"], models=["video"]).rows
     assert heard(rows, "video", "clean") == heard(rows, "video", "snr_0")
     assert len(model.recognizer.calls) == len(Fake().batched)
 
@@ -147,7 +152,7 @@ def test_the_lips_of_another_clip_are_those_of_the_clip_before(monkeypatch: pyte
         return batch.mixture
 
     monkeypatch.setattr(model, "voices", voices)
-    evaluate(model, TOKENIZER, Fake(), ["clean"], models=["audio_wrong"])
+    run(model, Fake(bypass=""), ["clean"], models=["audio_wrong"])
     muse = batch_of("ab", 0.1).muse
     assert muse is not None
     a, b = muse[0], torch.cat([muse[1, :4], muse[1, :1]])  # b is shorter than a and c, so it starts again
@@ -157,13 +162,13 @@ def test_the_lips_of_another_clip_are_those_of_the_clip_before(monkeypatch: pyte
 
 def test_wrong_lips_are_asked_for() -> None:
     assert tuple(WAYS) == (*MODELS, *CONTROLS)
-    rows = evaluate(system(), TOKENIZER, Fake(), ["clean"], EvaluationParams(wrong_lips=True)).rows
+    rows = run(system(), Fake(bypass=""), ["clean"], EvaluationParams(wrong_lips=True)).rows
     assert list(dict.fromkeys(row.model for row in rows)) == [*MODELS, *CONTROLS]
     assert heard(rows, "audio_wrong", "clean")[0] != heard(rows, "audio_seanet", "clean")[0]
 
 
 def test_without_seanet_there_are_three_models() -> None:
-    rows = evaluate(system(seanet=False), TOKENIZER, Fake(), ["clean"]).rows
+    rows = run(system(seanet=False), Fake(), ["clean"]).rows
     assert {row.model for row in rows} == {"audio", "video", "av"}
 
 
@@ -171,21 +176,21 @@ def test_modes_are_as_they_were_and_a_second_time_is_the_same() -> None:
     model = system().train()
     model.recognizer.eval()
     before = [module.training for module in model.modules()]
-    first = evaluate(model, TOKENIZER, Fake(), ["clean"])
+    first = run(model, Fake(), ["clean"])
     assert [module.training for module in model.modules()] == before
-    assert evaluate(model, TOKENIZER, Fake(), ["clean"]).rows == first.rows
+    assert run(model, Fake(), ["clean"]).rows == first.rows
 
 
 def test_bfloat16_leaves_seanet_and_the_weights_alone() -> None:
     model = system()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    rows = evaluate(model, TOKENIZER, Fake(), ["clean"], EvaluationParams(bfloat16=True)).rows
+    rows = run(model, Fake(), ["clean"], EvaluationParams(bfloat16=True)).rows
     assert {row.model for row in rows} == set(MODELS)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_rows_and_notes() -> None:
-    found = evaluate(system(), TOKENIZER, Fake(), ["clean"], models=["audio"])
+    found = run(system(), Fake(), ["clean"], models=["audio"])
     assert [(row.clip, row.reference, row.words) for row in found.rows] == [
         ("a", "W001, w002", 2),
         ("b", "w003", 1),
@@ -204,7 +209,7 @@ def test_rows_and_notes() -> None:
 def test_empty_hypotheses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     model = system()
     monkeypatch.setattr(model.recognizer, "search", lambda features, *_: [[] for _ in features])
-    found = evaluate(model, TOKENIZER, Fake(), ["clean"], models=["audio", "av"])
+    found = run(model, Fake(), ["clean"], models=["audio", "av"])
     assert found.notes[-1] == "6 of 6 hypotheses are empty, most audio in clean: 3"
     assert found.metrics()["wer"]["av"]["clean"]["wer"] == 1
 
@@ -215,30 +220,38 @@ def test_empty_hypotheses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         (Fake(), {"models": ["sound"]}, r"models \(sound\) must be of audio, video"),
         (Fake(), {"conditions": []}, "must name one"),
         (Fake(texts=dict.fromkeys(TEXTS, "?")), {}, "none of 3 clips has a word"),
-        (Fake(("ab",)), {}, "1 clips are in the table or in the batches only, first c"),
-        (Fake(("a", "bc")), {"models": ["audio_wrong"]}, "the first batch holds a alone"),
+        (Fake(("ab",)), {}, "1 clips are in no batch, first c"),
+        (Fake(("ab", "cb")), {}, "clip b of a batch is not in the table, or in two"),
+        (Fake(("ab", "c")), {"models": ["audio_wrong"]}, "a is alone in its batch"),
     ],
 )
 def test_refused(data: Fake, given: dict[str, Any], message: str) -> None:
     arguments = {"conditions": ["clean"], "models": []} | given
     with pytest.raises(InputError, match=message):
-        evaluate(system(), TOKENIZER, data, **arguments)
+        run(system(), data, **arguments)
 
 
 def test_seanet_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match=r"\(av_seanet\) need SEANet"):
-        evaluate(system(seanet=False), TOKENIZER, Fake(), ["clean"], models=["av", "av_seanet"])
+        run(system(seanet=False), Fake(), ["clean"], models=["av", "av_seanet"])
 
 
-@pytest.mark.parametrize("other", [("a", "bc"), ("ab",)])
-def test_conditions_must_hold_the_same_clips(other: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Fake()
-    batches = data.batches
-    monkeypatch.setattr(
-        data, "batches", lambda c: batches(c) if c == "clean" else (batch_of(clips, 0.1) for clips in other)
-    )
-    with pytest.raises(InputError, match=r"other clips than clean|differ in their number of batches"):
-        evaluate(system(), TOKENIZER, data, ["clean", "snr_0"], models=["audio"])
+@pytest.mark.parametrize("other", [("a", "bc"), ("ab",), ("ab", "c", "a")])
+def test_conditions_must_hold_the_same_clips(other: tuple[str, ...]) -> None:
+    def batches(condition: str) -> Iterator[Batch]:
+        return Fake().batches("clean") if condition == "clean" else Fake(other).batches("snr_0")
+
+    with pytest.raises(InputError, match=r"condition (clean|snr_0) is not of the same clips"):
+        evaluate(system(), TOKENIZER, Fake().clips, batches, ["clean", "snr_0"], models=["audio"])
+
+
+def test_what_the_data_refuses_comes_through() -> None:
+    def batches(condition: str) -> Iterator[Batch]:
+        raise InputError(f"no mixtures of {condition}")
+        yield
+
+    with pytest.raises(InputError, match="no mixtures of snr_0"):
+        evaluate(system(), TOKENIZER, Fake().clips, batches, ["snr_0"], models=["audio"])
 
 
 def test_hypotheses_are_lines_of_a_table(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class AVHubertEncoder(nn.Module):
         In training, the whole batch loses one of its inputs with the chance `modality_dropout`.
         Raises InputError for other shapes, and for a clip without frames.
         """
-        _check(audio, video, padding_mask)
+        _check(audio, video, padding_mask, self.config.width)
         # norms and what layers add up to stay in their own precision where autocast lowers that of products
         joined = self.layer_norm(self.fuse(audio, video).to(self.layer_norm.weight.dtype))
         return self.encoder(self.dropout(self.post_extract_proj(joined)), padding_mask)
@@ -202,15 +202,18 @@ class _SelfAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
-def _check(audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None) -> None:
+def _check(audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None, width: int) -> None:
     if audio is None and video is None:
         raise InputError("AV-HuBERT needs sound or lips: both are None")
     if audio is not None and (audio.ndim != 3 or audio.shape[2] != fbank.DIM):
         raise InputError(f"sound ({list(audio.shape)}) must be [B,T,{fbank.DIM}]")
-    if video is not None and video.ndim != 3 and (*video.shape[1:2], *video.shape[3:]) != (1, SIDE, SIDE):
-        raise InputError(f"lips ({list(video.shape)}) must be [B,1,T,{SIDE},{SIDE}]")
+    seen_already = video is not None and video.ndim == 3 and video.shape[2] == width
+    if video is not None and not seen_already and (*video.shape[1:2], *video.shape[3:]) != (1, SIDE, SIDE):
+        raise InputError(
+            f"lips ({list(video.shape)}) must be [B,1,T,{SIDE},{SIDE}], or [B,T,{width}] where they were seen"
+        )
     heard = None if audio is None else tuple(audio.shape[:2])
-    seen = None if video is None else (video.shape[0], video.shape[-3 if video.ndim == 5 else 1])
+    seen = None if video is None else (video.shape[0], video.shape[1 if seen_already else 2])
     if heard and seen and heard != seen:
         raise InputError(f"sound {heard} and lips {seen} differ in clips or frames")
     size = heard or seen

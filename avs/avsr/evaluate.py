@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from avs.avsr.scores import MODELS, Heard, score
 from avs.avsr.text import Tokenizer
 from avs.avsr.wer import word_errors
 from avs.core.errors import InputError
-from avs.core.execute import one_thread
+from avs.core.execute import exact_convolutions, one_thread
 from avs.core.params import params
 from avs.core.speech import Utterance
 
@@ -67,15 +68,6 @@ class EvaluationParams:
         return SearchParams(self.beam, self.length_penalty, self.ctc_weight)
 
 
-class Data(Protocol):
-    """Clips with what is said in them, and, in each condition, the same batches of all of them."""
-
-    @property
-    def clips(self) -> Sequence[Utterance]: ...
-
-    def batches(self, condition: str) -> Iterable[Batch]: ...
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """`rows` by model, condition and clip, in this order; `notes` say what a reader should know of them."""
@@ -90,14 +82,16 @@ class Evaluation:
 def evaluate(
     model: AvsrModel,
     tokenizer: Tokenizer,
-    data: Data,
+    clips: Sequence[Utterance],
+    batches: Callable[[str], Iterable[Batch]],
     conditions: Sequence[str],
     p: EvaluationParams | None = None,
     *,
     models: Sequence[str] = (),
 ) -> Evaluation:
-    """Decode all clips of `data` in each condition by each of `models` (default: all that this system has).
+    """Decode `clips` in each condition by each of `models` (default: all that this system has).
 
+    batches: for a condition, the clips in batches, the same ones in the same order for each condition.
     Lips are looked at once a batch, SEANet runs once a batch and condition; `video` hears nothing, so that one decoding
     stands for every condition. PyTorch runs in one thread: the same bits on any number of cores.
     Raises InputError before anything is decoded for a model that is unknown or needs a SEANet that is not there and
@@ -105,18 +99,18 @@ def evaluate(
     """
     p = p or EvaluationParams()
     names = _chosen(model, models, p)
-    said = _normalized(data.clips, p)
+    said = _normalized(clips, p)
     heard: dict[tuple[str, str], dict[str, str]] = {(name, c): {} for name in names for c in conditions}
     decoder = _Decoder(model, names, p.search())
     with _quiet(model), reduced(model.recognizer, p.bfloat16), _bar(len(said)) as bar:
-        for batches in _together(data, conditions):
-            keys = batches[0].clips
-            for place, found in decoder.decode(dict(zip(conditions, batches, strict=True))):
+        for side_by_side in _together(clips, batches, conditions):
+            keys = side_by_side[0].clips
+            for place, found in decoder.decode(dict(zip(conditions, side_by_side, strict=True))):
                 texts = [tokenizer.decode(best[0].tokens) if best else "" for best in found]
                 heard[place].update(zip(keys, texts, strict=True))
             bar.update(len(keys))
-    rows = [row for place, texts in heard.items() for row in _rows(place, data.clips, said, texts, p)]
-    return Evaluation(rows, _notes(rows, data.clips, p))
+    rows = [row for place, texts in heard.items() for row in _rows(place, clips, said, texts, p)]
+    return Evaluation(rows, _notes(rows, clips, p))
 
 
 class _Decoder:
@@ -154,20 +148,25 @@ class _Decoder:
         return replace(batch, mixture=mixture, seanet=torch.zeros_like(batch.seanet))
 
     def _others(self, batch: Batch) -> Tensor:
-        """MuSE's features [B,T,512] of the clip before, from its start again where it is shorter.
+        """MuSE's features [B,T,512] of the clip before that goes through SEANet, from its start again where it ends.
 
         The first clip of all has those of the last of its batch.
         """
         if batch.muse is None:
             raise InputError("lips of another clip need MuSE's features, and this batch has none")
-        own = [row[:count] for row, count in zip(batch.muse, batch.frames, strict=True)]
+        rows = batch.seanet.nonzero()[:, 0].tolist()
+        own = [batch.muse[row, : batch.frames[row]] for row in rows]
+        if not own:
+            return batch.muse
         if self._last is None and len(own) == 1:
-            raise InputError(f"lips of another clip need another clip: the first batch holds {batch.clips[0]} alone")
+            raise InputError(
+                f"lips of another clip need another clip, and {batch.clips[rows[0]]} is alone in its batch"
+            )
         before = [own[-1] if self._last is None else self._last, *own[:-1]]
         self._last = own[-1]
         others = torch.zeros_like(batch.muse)
-        for row, (count, other) in enumerate(zip(batch.frames, before, strict=True)):
-            others[row, :count] = other[torch.arange(count, device=other.device) % len(other)]
+        for row, features, other in zip(rows, own, before, strict=True):
+            others[row, : len(features)] = other[torch.arange(len(features), device=other.device) % len(other)]
         return others
 
 
@@ -190,22 +189,25 @@ def _normalized(clips: Sequence[Utterance], p: EvaluationParams) -> dict[str, st
     return said
 
 
-def _together(data: Data, conditions: Sequence[str]) -> Iterator[tuple[Batch, ...]]:
+def _together(
+    clips: Sequence[Utterance], batches: Callable[[str], Iterable[Batch]], conditions: Sequence[str]
+) -> Iterator[tuple[Batch, ...]]:
     """The batches of all conditions side by side: the same clips in each."""
     if not conditions:
         raise InputError("conditions () must name one at least, such as clean")
-    wanted, done = {clip.key for clip in data.clips}, set[str]()
-    try:
-        for batches in zip(*(data.batches(condition) for condition in conditions), strict=True):
-            for condition, batch in zip(conditions, batches, strict=True):
-                if batch.clips != batches[0].clips:
-                    raise InputError(f"condition {condition} has other clips than {conditions[0]}: {batch.clips}")
-            done |= set(batches[0].clips)
-            yield batches
-    except ValueError:
-        raise InputError(f"conditions ({', '.join(conditions)}) differ in their number of batches") from None
-    if missing := sorted(wanted ^ done):
-        raise InputError(f"{len(missing)} clips are in the table or in the batches only, first {missing[0]}")
+    missing = {clip.key for clip in clips}
+    for row in zip_longest(*(batches(condition) for condition in conditions)):
+        for condition, batch in zip(conditions, row, strict=True):
+            if batch is None or row[0] is None or batch.clips != row[0].clips:
+                raise InputError(
+                    f"condition {condition} is not of the same clips, in the same batches, as {conditions[0]}"
+                )
+        if unknown := set(row[0].clips) - missing:
+            raise InputError(f"clip {min(unknown)} of a batch is not in the table, or in two batches")
+        missing -= set(row[0].clips)
+        yield row
+    if missing:
+        raise InputError(f"{len(missing)} clips are in no batch, first {min(missing)}")
 
 
 def _rows(
@@ -242,7 +244,7 @@ def _quiet(model: AvsrModel) -> Iterator[None]:
     """In eval mode, without gradients, in one thread; then each part is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), one_thread(), exact_convolutions():
             model.eval()
             yield
     finally:

@@ -8,7 +8,7 @@ lips of another clip, while the recognizer sees the right ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def score(rows: Sequence[Heard]) -> dict[str, Any]:
     return {"clips": len(words), "words": sum(words), "wer": rates, "contrasts": contrasts}
 
 
-def families(decoded: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str, str]]]:
+def families(decoded: Collection[tuple[str, str]]) -> dict[str, list[tuple[str, str, str]]]:
     """(condition, A, B) of each contrast between what was decoded, (model, condition): `planned`, and `explanatory`."""
     there = set(decoded)
     conditions = list(dict.fromkeys(condition for _, condition in decoded))
