@@ -169,7 +169,7 @@ def test_what_is_missing_or_no_result_is_named(speech_study: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"metrics\.json is not there yet \(run: dvc repro\)"):
         load_speech(tmp_path, media)
     shutil.copytree(speech_study / "results", tmp_path / "results")
-    for text, words in (("{", "is no JSON"), ("[]", "has no `wer`")):
+    for text, words in (("{", "is no JSON"), ("[]", "has no `wer`"), ('{"wer": {}}', "has no `wer`")):
         (tmp_path / "results/metrics.json").write_text(text)
         with pytest.raises(InputError, match=words):
             load_speech(tmp_path / "results", media)

@@ -85,7 +85,7 @@ def test_seanet_follows_the_lips_where_wrong_ones_gain_less(
     own, others = (dict(zip(("mean", "low", "high"), values, strict=True)) for values in (right, wrong))
     tree = {"talker_0": {"improvement": own, "wrong_lips": {"improvement": others}}}
     (said,) = judge(found(results, si_sdr=tree)).controls
-    assert said.startswith(f"Another talker, 0 dB: SEANet changes SI-SDR by {right[0]:+.1f} dB [")
+    assert said.startswith(f"Another talker, 0\N{NO-BREAK SPACE}dB: SEANet changes SI-SDR by {right[0]:+.1f} dB [")
     assert said.endswith(words)
     assert judge(found(results, si_sdr={"talker_0": {"improvement": own}})).controls == []
 

@@ -39,7 +39,7 @@ def condition_lines(name: str) -> list[str]:
         return [name]
     kind, level, voice = found.groups()
     what = _KINDS[kind] if voice is None else _VOICES.get(voice, f"{_KINDS[kind]} ({voice})")
-    return [what, f"{float(level):g} dB".replace("-", "−")]
+    return [what, f"{float(level):g}\N{NO-BREAK SPACE}dB".replace("-", "−")]
 
 
 def family(name: str) -> str:
