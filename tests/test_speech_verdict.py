@@ -90,6 +90,17 @@ def test_seanet_follows_the_lips_where_wrong_ones_gain_less(
     assert judge(found(results, si_sdr={"talker_0": {"improvement": own}})).controls == []
 
 
+def test_fewer_errors_with_the_right_lips_are_told(results: SpeechResults) -> None:
+    contrasts = {
+        c: {"audio_seanet-audio_wrong": row(-0.2), "av_seanet-av_wrong": row(0, 1.0)} for c in ("snr_0", "snr_5")
+    }
+    said = judge(found(results, contrasts, si_sdr={})).controls
+    assert said == [
+        "The right lips for SEANet lower word errors in all 2 conditions: audio_seanet − audio_wrong.",
+        "The right lips for SEANet make no difference that can be told, in any of 2 conditions: av_seanet − av_wrong.",
+    ]
+
+
 def test_gains_are_read_as_numbers_as_means_and_as_rows() -> None:
     assert gain(2.5) == {"mean": 2.5}
     assert gain({"mean": 1, "low": 0, "high": 2, "clips": 3}) == {"mean": 1, "low": 0, "high": 2}

@@ -11,6 +11,8 @@ MODELS = {
     "av": "sound and lips",
     "audio_seanet": "SEANet, then sound alone",
     "av_seanet": "SEANet, then sound and lips",
+    "audio_wrong": "SEANet with another clip's lips, then sound alone",
+    "av_wrong": "SEANet with another clip's lips, then sound and lips",
 }
 _KINDS = {"snr": "babble", "noise": "noise", "talker": "another talker"}
 _VOICES = {"same": "the speaker's own voice", "unseen": "an unseen talker", "synthetic": "a synthetic talker"}
