@@ -106,7 +106,7 @@ def _sentences(wer: Mapping[str, Mapping[str, Tree]], asked: Sequence[Question])
     said = []
     for a, b, subject, (lower, higher, make) in (
         ("av", "audio", "Lips", ("lower", "raise", "make")),
-        ("audio_seanet", "audio", "SEANet", ("lowers", "raises", "makes")),
+        ("audio_seanet", "audio", "For sound alone, SEANet", ("lowers", "raises", "makes")),
         ("av_seanet", "av", "With lips, SEANet", ("lowers", "raises", "makes")),
     ):
         for question in asked:
