@@ -9,6 +9,7 @@ from avs.report.alignment import edits, errors
         ("bin blue at", "bin blue at", [["=", "bin blue at"]]),
         ("bin blue at f", "bin blew at f", [["=", "bin"], ["s", "blue", "blew"], ["=", "at f"]]),
         ("set white at f two", "set at f two now", [["=", "set"], ["d", "white"], ["=", "at f two"], ["i", "now"]]),
+        ("Yes, it's ME -", "yes its me -", [["=", "Yes,"], ["s", "it's", "its"], ["=", "ME -"]]),
         ("a b c", "x y c", [["s", "a", "x"], ["s", "b", "y"], ["=", "c"]]),
         ("two words", "", [["d", "two"], ["d", "words"]]),
         ("", "two words", [["i", "two"], ["i", "words"]]),

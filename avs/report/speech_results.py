@@ -100,7 +100,7 @@ def _tree(path: Path, text: bytes) -> Tree:
         tree = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path}: is no JSON: {error}") from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("wer"), dict):
+    if not isinstance(tree, dict) or not isinstance(tree.get("wer"), dict) or not tree["wer"]:
         raise InputError(f"{path}: has no `wer` (run: dvc repro)")
     return tree
 

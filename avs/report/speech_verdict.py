@@ -16,8 +16,11 @@ ASKED = (
     ("audio_seanet", "audio", "Does SEANet help sound alone?"),
     ("av_seanet", "av", "Does SEANet help where lips are read anyway?"),
     ("av_seanet", "audio_seanet", "Do lips still help after SEANet?"),
+    ("av_seanet", "audio", "Do SEANet and lips together help: against sound alone?"),
     ("av", "video", "Does sound help: both against lips alone?"),
-    ("video", "audio", "Are lips better than sound?"),
+    ("av_seanet", "video", "Does sound help after SEANet: against lips alone?"),
+    ("audio_seanet", "audio_wrong", "Does SEANet need the right lips, before sound alone?"),
+    ("av_seanet", "av_wrong", "Does SEANet need the right lips, before both?"),
 )
 SMALL = 100  # clips, below which a page says how few there are
 NOTHING = 0.9  # of the words wrong: next to nothing is understood
@@ -71,7 +74,7 @@ def judge(results: SpeechResults) -> SpeechVerdict:
         more=more,
         cards=[_card(question) for question in asked[:3] if question.text],
         questions=asked,
-        controls=_controls(results.metrics.get("si_sdr", {})),
+        controls=_controls(results.metrics.get("si_sdr", {})) + _wrong_lips(asked),
         cautions=_cautions(results),
     )
 
@@ -103,7 +106,7 @@ def _sentences(wer: Mapping[str, Mapping[str, Tree]], asked: Sequence[Question])
     said = []
     for a, b, subject, (lower, higher, make) in (
         ("av", "audio", "Lips", ("lower", "raise", "make")),
-        ("audio_seanet", "audio", "SEANet", ("lowers", "raises", "makes")),
+        ("audio_seanet", "audio", "For sound alone, SEANet", ("lowers", "raises", "makes")),
         ("av_seanet", "av", "With lips, SEANet", ("lowers", "raises", "makes")),
     ):
         for question in asked:
@@ -163,6 +166,15 @@ def _controls(si_sdr: Mapping[str, Tree]) -> list[str]:
             text += "that it follows the lips cannot be told."
         said.append(text[0].upper() + text[1:])
     return said
+
+
+def _wrong_lips(asked: Sequence[Question]) -> list[str]:
+    """Of each contrast with SEANet steered by another clip's lips: whether the right ones leave fewer errors."""
+    return [
+        f"{_claim('The right lips for SEANet', question, 'lower', 'raise', 'make')[:-1]}: {question.a} − {question.b}."
+        for question in asked
+        if question.b.endswith("_wrong")
+    ]
 
 
 def gain(row: object) -> dict[str, float]:

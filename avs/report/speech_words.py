@@ -13,6 +13,8 @@ MODELS = {
     "av_separate": "SEANet by itself, then sound and lips",
     "audio_seanet": "SEANet, then sound alone",
     "av_seanet": "SEANet, then sound and lips",
+    "audio_wrong": "SEANet with another clip's lips, then sound alone",
+    "av_wrong": "SEANet with another clip's lips, then sound and lips",
 }
 _KINDS = {"snr": "babble", "noise": "noise", "talker": "another talker"}
 _VOICES = {"same": "the speaker's own voice", "unseen": "an unseen talker", "synthetic": "a synthetic talker"}
@@ -41,7 +43,7 @@ def condition_lines(name: str) -> list[str]:
         return [name]
     kind, level, voice = found.groups()
     what = _KINDS[kind] if voice is None else _VOICES.get(voice, f"{_KINDS[kind]} ({voice})")
-    return [what, f"{float(level):g} dB".replace("-", "−")]
+    return [what, f"{float(level):g}\N{NO-BREAK SPACE}dB".replace("-", "−")]
 
 
 def family(name: str) -> str:
