@@ -54,7 +54,8 @@ def opened(folder: Path, **options: object) -> MCoRec:
 
 
 def test_cues_become_clips_of_their_tracks(tmp_path: Path) -> None:
-    session(tmp_path / "train/session_00")
+    crops = session(tmp_path / "train/session_00") / "speakers/spk_0/central_crops"
+    (crops / "track_00_lip.av.npy").write_bytes(b"features that others left there")
     session(tmp_path / "dev/session_40", lips=False)
     clips, words, failed = install_speech(opened(tmp_path), INLINE)
     assert (words, failed) == ([], [])
@@ -68,6 +69,7 @@ def test_cues_become_clips_of_their_tracks(tmp_path: Path) -> None:
         ("mcorec", "train", "session_00_spk_0"),
         ("mcorec", "val", "session_40_spk_0"),
     }
+    assert {clip.landmarks for clip in clips} == {""}
     assert Path(clips[0].video).name == "track_00.mp4"  # without a mouth, the face
 
 

@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from test_lrs2 import corpus
@@ -10,11 +11,11 @@ from avs.core.execute import ExecutionParams
 from avs.core.speech import Word
 from avs.lips.media import SpeechShards
 from avs.lips.preprocess import LipsParams, preprocess_speech
-from avs.speech import SpeechDataParams, SpeechSet, install_speech, open_speech
+from avs.speech import SpeechDataParams, SpeechName, SpeechSet, install_speech, open_speech
 from avs.speech.demo import SpeechDemoParams
 from avs.speech.lrs2 import Lrs2Params
 from avs.speech.mcorec import MCoRecParams
-from avs.speech.mixture import MixtureParams
+from avs.speech.mixture import SETS, MixtureParams
 
 INLINE = ExecutionParams(backend="inline")
 
@@ -107,3 +108,7 @@ def test_clips_of_one_name_are_told(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"clip 'demo_train0000_synthetic0' is there twice: demo/train0000"):
         install_speech(Twice(), INLINE)
+
+
+def test_all_sets_but_itself_can_be_mixed() -> None:
+    assert {*SETS, "mixture"} == set(get_args(SpeechName))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -85,8 +85,9 @@ def install_speech(dataset: SpeechSet, execution: ExecutionParams) -> tuple[list
     rows = dataset.utterances()
     _check_keys(rows)
     names = sorted({name for row in rows for name in (row.video, row.landmarks) if name})
-    with ThreadPoolExecutor() as pool:
-        digests = dict(progress(pool.map(partial(_digest, dataset.folder()), names), "digests", len(names)))
+    digest = partial(_digest, dataset.folder())
+    with ThreadPool() as pool:
+        digests = dict(progress(pool.imap(digest, names, chunksize=4), "digests", len(names)))
     clips, failed = [], []
     for row in rows:
         found = [digests[name] for name in (row.video, row.landmarks) if name]

@@ -18,7 +18,7 @@ from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, progress
 from avs.core.params import params
 from avs.core.speech import Utterance, Word
-from avs.speech.subset import check_taken, clip_key, limited, one_line
+from avs.speech.subset import check_taken, clip_key, limited, named, one_line
 from avs.speech.webdataset import Shard, read_shards, shards
 
 NAME = "lrs2"
@@ -104,17 +104,11 @@ class Lrs2:
         part = "pretrain" if split == "pretrain" else "main"
         video = locate(root, f"{part}/{name}.mp4")
         text, words = read_text(video.with_suffix(".txt")) if video.exists() else ("", [])
-        points, who = video.with_suffix(".npy"), name.split("/")[0]
-        landmarks = _below(self.folder(), points) if points.exists() else ""
-        key, where = clip_key(split, name), _below(self.folder(), video)
-        whole = Utterance(key, NAME, SPLITS[split], where, 0, 0, text, who, "", landmarks)
+        key, (where, landmarks) = clip_key(split, name), named(self.folder(), video)
+        whole = Utterance(key, NAME, SPLITS[split], where, 0, 0, text, name.split("/")[0], "", landmarks)
         if not words or words[-1].end <= self._p.longest:
             return [(whole, [replace(word, clip=key) for word in words])]
         return [_piece(whole, number, piece) for number, piece in enumerate(cut(words, self._p.longest))]
-
-
-def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
 
 
 def _piece(whole: Utterance, number: int, words: Sequence[Word]) -> tuple[Utterance, list[Word]]:

@@ -27,7 +27,7 @@ from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, progress
 from avs.core.params import params
 from avs.core.speech import Utterance, Word
-from avs.speech.subset import check_taken, clip_key, limited
+from avs.speech.subset import check_taken, clip_key, limited, named
 from avs.speech.vtt import Cue, read_cues
 from avs.speech.webdataset import Shard, read_shards, shards
 
@@ -188,14 +188,10 @@ def _track(folder: Path, session: Path, speaker: str, crop: Any) -> Track:
     about = read_object(locate(session, _within(session, speaker, crop, "crop_metadata", str)))
     where = f"{speaker}: {video.name}"
     start, end = (_number(session, where, about, name) for name in ("start_time", "end_time"))
-    lips, points = video.with_name(f"{video.stem}_lip.av.mp4"), video.with_suffix(".npy")
-    if lips.exists():
-        return Track(video.stem, _below(folder, lips), "", start, end)
-    return Track(video.stem, _below(folder, video), _below(folder, points) if points.exists() else "", start, end)
-
-
-def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    lips = video.with_name(f"{video.stem}_lip.av.mp4")
+    if lips.exists():  # track_NN_lip.av.npy, where it is there, are features of others
+        return Track(video.stem, named(folder, lips)[0], "", start, end)
+    return Track(video.stem, *named(folder, video), start, end)
 
 
 def read_object(path: Path) -> dict[str, Any]:

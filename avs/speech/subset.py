@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 Row = TypeVar("Row")
@@ -52,3 +53,10 @@ def clip_key(*parts: str) -> str:
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def named(folder: Path, video: Path) -> tuple[str, str]:
+    """A video by its path below a set's folder, and its landmarks by theirs: `NAME.npy` beside it, '' without."""
+    points = video.with_suffix(".npy")
+    name = video.relative_to(folder).as_posix()
+    return name, points.relative_to(folder).as_posix() if points.exists() else ""

@@ -16,7 +16,7 @@ from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.core.params import params
 from avs.core.speech import Utterance, Word
-from avs.speech.subset import check_taken, clip_key, limited, one_line
+from avs.speech.subset import check_taken, clip_key, limited, named, one_line
 from avs.speech.table import read_cells
 from avs.speech.webdataset import Shard, read_shards, shards
 
@@ -85,9 +85,7 @@ class Vox2:
         split, *_ = parts = name.split("/")
         if len(parts) < 3:
             raise InputError(f"{path}: must lie in the folder of a person, {split}/mp4/idNNNNN")
-        points = path.with_suffix(".npy")
-        video, landmarks = (one.relative_to(self.folder()).as_posix() for one in (path, points))
-        landmarks = landmarks if points.exists() else ""
+        video, landmarks = named(self.folder(), path)
         return Utterance(clip_key(name), NAME, SPLITS[split], video, 0, 0, text, parts[1], "", landmarks)
 
 
