@@ -67,6 +67,7 @@ class AvsrParams:
     eval_splits: tuple[str, ...] = ("test",)
     conditions: tuple[str, ...] = ("clean", "snr_5", "snr_0", "snr_-5")
     babble: int = 6
+    heard_noise: str | None = None
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     voices: int = 6
     seed: int = 0
@@ -92,7 +93,7 @@ class AvsrParams:
         self.condition_params()
 
     def condition_params(self) -> ConditionParams:
-        return ConditionParams(names=self.conditions, babble=self.babble, noise=self.noise_folder, seed=self.seed)
+        return ConditionParams(names=self.conditions, babble=self.babble, noise=self.heard_noise, seed=self.seed)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from avs.avsr import launch
 from avs.avsr.batch import Batch
 from avs.avsr.conditions import CLEAN, Interference
-from avs.avsr.data import BatchParams, SpeechData
+from avs.avsr.data import BatchParams, Kept, SpeechData
 from avs.avsr.evaluate import evaluate
 from avs.avsr.mixtures import Mixtures, write_mixtures
 from avs.avsr.model import AvsrModel
@@ -101,6 +101,7 @@ class Trainer:
             raise InputError(f"{media}: none of {len(self.shards.clips)} clips is of split {', '.join(sorted(splits))}")
         self.start = start(p, self.recipe, said)
         self.fitted: dict[str, Fitted] = {}
+        self._kept = Kept()
         self._done: list[str] = list(self.start.digests)  # all that decides the weights so far
 
     def data(self, phase: Phase) -> SpeechData:
@@ -115,7 +116,8 @@ class Trainer:
         self, batch: BatchParams, noise: NoiseParams, muse: MuseFeatures | None, mixed: Mixtures | None = None
     ) -> SpeechData:
         scope = self.p.seanet_scope
-        return SpeechData(self.shards, muse, self.start.tokenizer, batch, noise, mixed=mixed, seanet_scope=scope)
+        tokenizer, kept = self.start.tokenizer, self._kept
+        return SpeechData(self.shards, muse, tokenizer, batch, noise, mixed=mixed, seanet_scope=scope, kept=kept)
 
     def mixtures(self, folder: Path) -> Mixtures:
         """Evaluation's mixtures, written where they are not there yet."""
@@ -189,7 +191,9 @@ class Trainer:
         """WER on clean clips of `val`, with all that the system has."""
         name = "av" if self.system.seanet is None else "av_seanet"
         heard = self.heard(("val",), None)
-        found = evaluate(self.system, self.start.tokenizer, heard, [CLEAN], self.p.evaluation, models=[name])
+        found = evaluate(
+            self.system, self.start.tokenizer, heard.clips, heard.batches, [CLEAN], self.p.evaluation, models=[name]
+        )
         return float(found.metrics()["wer"][name][CLEAN]["wer"])
 
 
@@ -231,7 +235,9 @@ def _evaluate(study: Study, trainer: Trainer, before: AvsrModel, mixtures: Mixtu
         _keep_voices(voices, trainer, heard)
 
     def by(model: AvsrModel, names: Sequence[str]) -> list[Heard]:
-        found = evaluate(model, trainer.start.tokenizer, heard, p.conditions, p.evaluation, models=names)
+        found = evaluate(
+            model, trainer.start.tokenizer, heard.clips, heard.batches, p.conditions, p.evaluation, models=names
+        )
         study.notes += [note for note in found.notes if note not in study.notes]
         return found.rows
 
