@@ -47,7 +47,7 @@ def write_speech_study(folder: Path, *, clips: int = CLIPS, dataset: str = "grid
     write_json(results / "metrics.json", metrics_of(answers))
     for phase, name in (("audio", "train/loss"), ("both", "train/loss"), ("both", "val/wer")):
         rows = "".join(f"{step}\t{np.exp(-step / 30) + 0.1}\n" for step in range(0, 100, 5))
-        with atomic(results / f"curves/plots/metrics/{phase}/{name}.tsv") as file:
+        with atomic(results / f"curves/{phase}/plots/metrics/{name}.tsv") as file:
             file.write(f"step\tvalue\n{rows}".encode())
     for key in keys[:KEPT]:
         for number, condition in enumerate(("snr_0", "talker_0")):

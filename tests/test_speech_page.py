@@ -174,7 +174,7 @@ def test_what_is_missing_or_no_result_is_named(speech_study: Path, tmp_path: Pat
         with pytest.raises(InputError, match=words):
             load_speech(tmp_path / "results", media)
     shutil.copy(speech_study / "results/metrics.json", tmp_path / "results")
-    curve = tmp_path / "results/curves/plots/metrics/audio/train/loss.tsv"
+    curve = tmp_path / "results/curves/audio/plots/metrics/train/loss.tsv"
     curve.write_text("step\tvalue\n1\tmuch\n")
     with pytest.raises(InputError, match=r"loss\.tsv: must have columns step and value"):
         load_speech(tmp_path / "results", media)

@@ -18,7 +18,7 @@ from avs.core.clips import write_table
 from avs.core.errors import InputError
 from avs.core.stats import holm
 
-MODELS = ("audio", "video", "av", "audio_separate", "av_separate", "audio_seanet", "av_seanet")
+MODELS = ("audio", "video", "av", "audio_seanet", "av_seanet")
 # before joint training, the networks that later are `*_seanet`
 SEPARATE = {"audio_seanet": "audio_separate", "av_seanet": "av_separate"}
 CONTROLS = ("audio_wrong", "av_wrong")
