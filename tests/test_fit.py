@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from fit_models import Noise, Separator, recognized, recognizer, seanet, system
-from fit_script import LONG, SHORT, long_run, shared_run
+from fit_script import SHORT, long_run, shared_run
 from torch import Tensor, nn
 
 from avs.avsr import train
@@ -242,8 +242,3 @@ def test_folders_are_told_apart_by_what_decides(monkeypatch: pytest.MonkeyPatch)
 def test_wrong_values(values: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         FitParams(**values)
-
-
-def test_the_long_run_is_long_enough() -> None:
-    """The kill falls between two checkpoints of an epoch that is not the first."""
-    assert (LONG.epochs, LONG.checkpoint_every) == (3, 2)

@@ -374,7 +374,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} cannot be read ({type(error).__name__}): remove it to train from the start") from error
+        raise InputError(f"{path} cannot be read ({type(error).__name__}): remove it to start anew") from error
 
 
 @contextmanager
