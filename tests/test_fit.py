@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,11 +18,12 @@ from fit_models import Noise, Separator, recognized, recognizer, seanet, system
 from fit_script import SHORT, long_run, shared_run
 from torch import Tensor, nn
 
-from avs.avsr import train
+from avs.avsr import runs
 from avs.avsr.batch import Batch
 from avs.avsr.model import AvsrModel
 from avs.avsr.recognizers import Loss
-from avs.avsr.train import FitParams, fit, run_folder
+from avs.avsr.runs import run_folder
+from avs.avsr.train import FitParams, fit
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
 
@@ -98,6 +100,26 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     assert same(weights(fresh), weights(model))
     assert replace(again, seconds=fitted.seconds, peak_mb=fitted.peak_mb) == fitted
     assert files(tmp_path / "one") == files(tmp_path / "two") != {}
+
+
+def test_one_training_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another process that trains the same is waited for, and its weights are taken."""
+    model, data = recognized(), Noise([2])
+    fit(model, model, data, SHORT, tmp_path / "other")
+
+    def held(_file: object, how: int) -> None:
+        if how & fcntl.LOCK_NB:
+            raise BlockingIOError
+        (tmp_path / "other/weights.pt").rename(tmp_path / "own/weights.pt")
+
+    monkeypatch.setattr(runs.fcntl, "flock", held)
+    fresh = recognized()
+    fit(fresh, fresh, data, SHORT, tmp_path / "own")
+    assert "own: waiting for another process that trains this" in capsys.readouterr().err
+    assert data.read == [(0, 0)]
+    assert same(weights(fresh), weights(model))
 
 
 def test_accumulated_parts_equal_their_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +246,7 @@ def test_folders_are_told_apart_by_what_decides(monkeypatch: pytest.MonkeyPatch)
     one = run_folder(data="grid", seed=0)
     assert one == run_folder(seed=0, data="grid")
     assert one != run_folder(data="grid", seed=1)
-    monkeypatch.setattr(train, "VERSION", train.VERSION + 1)
+    monkeypatch.setattr(runs, "VERSION", runs.VERSION + 1)
     assert one != run_folder(data="grid", seed=0)
 
 

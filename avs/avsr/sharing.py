@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from avs.avsr.batch import Batch
-from avs.avsr.seanet import SEANet
+from avs.avsr.seanet import SAMPLES_PER_FRAME, SEANet
 
 _Found = tuple[int, Tensor, Tensor]  # which norm, mean, variance without bias
 
@@ -97,7 +97,7 @@ class Norms:
         self._apart = False
 
     def _enter(self, _net: nn.Module, given: tuple[Tensor, ...]) -> None:
-        length = given[1].shape[1]
+        length = given[0].shape[1] // SAMPLES_PER_FRAME
         self._place = (self._place[0], length)
         self._alone = self._share.alone is None or length in self._share.alone
 
