@@ -70,7 +70,8 @@ def table(figures: dict[str, Any]) -> str:
         "| precision | parameters | step | memory | of it weights, gradients, optimizer | loss, by step |",
         "|---" * 6 + "|",
     ]
-    for name, row in figures["precisions"].items():
+    for name in PRECISIONS:
+        row = figures["precisions"][name]
         cells = [
             name,
             f"{row['parameters'] / 1e6:.0f} M",
