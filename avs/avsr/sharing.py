@@ -108,7 +108,7 @@ class Norms:
         norm = self.found[number]
         if not norm.training:
             return type(norm).forward(norm, x)
-        values = x.float().movedim(1, -1)
+        values = x.to(torch.promote_types(x.dtype, torch.float32)).movedim(1, -1)
         flat = values.flatten(0, -2)
         sums = self._sum(torch.cat([flat.sum(dim=0), flat.new_full((1,), len(flat))]))
         mean, count = sums[:-1] / sums[-1], sums[-1].detach()
