@@ -151,6 +151,10 @@ def show_tables(options: argparse.Namespace) -> None:
     print_recall(_metrics(options.results / "anchor_eval/metrics.json"))
     print_study(_metrics(options.results / "p0/metrics.json"))
     print(count_looks(options.results.parent).text)
+    if (speech := options.results / "avsr/metrics.json").exists():
+        from avs.report.word_errors import print_speech
+
+        print_speech(_metrics(speech))
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -164,7 +168,10 @@ def verify(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    """Make the page that `dvc repro report@avs` makes, with what differs from run to run, and say where it is."""
+    """Make the pages that `dvc repro report@avs report@avsr` makes, with what differs from run to run; say where.
+
+    That of speech is made where its results are there.
+    """
     from avs.report.against import changes
     from avs.report.page import shown_clips, write_page
     from avs.report.results import load_results, read_json
@@ -181,6 +188,20 @@ def report(options: argparse.Namespace) -> None:
         since = changes(options.against, results, Path("params.yaml"), headline, shown)
         page = folder / "against"
         write(page, results, media=folder / "avs/media", changes=since)
+    print(page / "index.html")
+    if Path("results/avsr/metrics.json").exists():
+        report_speech(folder / "avsr", config)
+
+
+def report_speech(page: Path, config: Config) -> None:
+    """The page of the speech study."""
+    from avs.report.machine import write_facts
+    from avs.report.speech_page import RUN, write_speech_page
+    from avs.report.speech_results import load_speech
+
+    results = load_speech(Path("results/avsr"), Path("data/media/speech"))
+    write_speech_page(page, results, clips=config.report.clips)
+    write_facts(page.parent / RUN, results.fingerprint, config)
     print(page / "index.html")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from avs.audio.eventness import EventnessParams
+from avs.avsr.recipes import AvsrParams
 from avs.core.execute import ExecutionParams
 from avs.core.params import params, read
 from avs.datasets import DataParams, DatasetName
@@ -35,6 +36,7 @@ class Config:
     speech_data: SpeechDataParams
     lips: LipsParams
     muse: MuseParams
+    avsr: AvsrParams
     execution: ExecutionParams
 
     def __post_init__(self) -> None:

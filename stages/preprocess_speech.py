@@ -10,6 +10,7 @@ from avs.core.speech import Utterance, Word
 from avs.lips.preprocess import preprocess_speech
 from avs.speech import open_speech
 from avs.speech.demo import SpeechDemo
+from avs.speech.mixture import Mixture
 from stages import run
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def main(config: Config) -> dict[str, int]:
     clips, words = read_table(INSTALLED / "clips.tsv", Utterance), read_table(INSTALLED / "words.tsv", Word)
     missing = read_table(INSTALLED / "failures.tsv", Failed)
     dataset = open_speech(config.speech_dataset, config.speech_data)
-    if isinstance(dataset, SpeechDemo):  # its videos can be made again; to fetch others is for install
+    if isinstance(dataset, SpeechDemo | Mixture):  # videos and links that can be made again; to fetch is for install
         dataset.prepare(config.execution)
     written, failed, computed = preprocess_speech(clips, words, dataset.folder(), OUT, config.lips, config.execution)
     write_table(OUT / "failures.tsv", missing + failed, Failed)

@@ -1,10 +1,14 @@
 """Every test gets an item store of its own; only published weights are kept between runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from page_browser import opened_browser
 from page_study import write_study
+from speech_study import write_speech_study
 
 from avs.core.media import write_media
 
@@ -37,3 +41,16 @@ def page_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVS_STORE", str(tmp_path_factory.mktemp("page-store")))
         return write_study(tmp_path_factory.mktemp("page-study"))
+
+
+@pytest.fixture(scope="session")
+def speech_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study of speech on disk with hostile texts: see speech_study.py. Tests only read it."""
+    return write_speech_study(tmp_path_factory.mktemp("speech-study"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, where there is one."""
+    with opened_browser() as found:
+        yield found

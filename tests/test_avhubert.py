@@ -43,6 +43,15 @@ def test_original_and_port_agree(case: str, source: str) -> None:
 
 
 @torch.no_grad()
+def test_lips_that_were_seen_give_the_same() -> None:
+    heard, seen = inputs("avhubert.audio.av", "avhubert.video.av", 2, 3)
+    found = network().see(seen)
+    assert torch.equal(network()(heard, found), network()(heard, seen))
+    with pytest.raises(InputError, match=rf"or \[B,T,{SMALL.width}\] where they were seen"):
+        network()(heard, found[..., 1:])
+
+
+@torch.no_grad()
 def test_original_agrees_in_24_layers() -> None:
     known = golden("avhubert_encoder_deep24")
     deep = filled(AVHubertEncoder(AVHubertConfig(width=64, layers=24, heads=4, inner=128)))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from fit_models import Noise, Separator, recognized, recognizer, seanet, system
+from fit_models import Noise, recognized, recognizer, seanet, separation, system
 from fit_script import SHORT, long_run, shared_run
 from torch import Tensor, nn
 
@@ -154,8 +154,8 @@ def test_what_is_frozen_stays(tmp_path: Path, part: str) -> None:
 
 
 def test_what_has_no_gradient_does_not_decay(tmp_path: Path) -> None:
-    """SEANet's first `cross` and what only the last noise needs are no part of the last voice."""
-    model = Separator()
+    """SEANet's first `cross`, which is never asked."""
+    model = separation()
     before = weights(model)
     fit(model, model, Noise([2, 2]), FitParams(epochs=1, lr=1e-2, weight_decay=0.5, warmup=0.0), tmp_path)
     still = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}

@@ -2,23 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pytest
+from page_browser import SIZES, Opened
 from page_study import HOSTILE, LONG, NAME, SECONDS
 
-from avs.report.media import script
 from avs.report.page import write_page
 from avs.report.results import load_results
+from avs.report.site import script
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium is here (Debian: apt-get install chromium)")
-
-SIZES = {"phone": {"width": 360, "height": 740}, "desktop": {"width": 1280, "height": 900}}
 RUN = {
     "environment": {"cpu": HOSTILE, "gpus": [], "packages": {"numpy": "2"}},
     "cost": {"p0": {"seconds": 1.25, "peak_mib": {"process": 7, "worker": 9}}},
@@ -37,53 +32,6 @@ def address(page_study: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     write_page(out, results, clips=60, dataset="local", effect="none")
     (out.parent / "run.js").write_text(script("AVS_RUN", RUN | {"results": results.fingerprint}))
     return (out / "index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Opened:
-    """A tab with all that it complained of, and every address that it asked for."""
-
-    def __init__(self, browser: Any, address: str, size: str = "desktop", theme: str = "light") -> None:
-        self.context = browser.new_context(viewport=SIZES[size], color_scheme=theme, reduced_motion="reduce")
-        self.tab = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.on("dialog", lambda dialog: self.said.append(dialog.message))
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-        self.tab.goto(address)
-
-    def __enter__(self) -> "Opened":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def until(self, condition: str) -> None:
-        """Wait for it; the page's own policy forbids what Playwright would evaluate to wait."""
-        for _ in range(200):
-            if self.tab.evaluate(condition):
-                return
-            self.tab.wait_for_timeout(25)
-        raise AssertionError(f"not within 5 s: {condition}")
-
-    def gains(self) -> list[float]:
-        texts = self.tab.locator("#list li > span:nth-child(2)").all_inner_texts()
-        return [float(text.replace("−", "-")) for text in texts]
-
-    def key(self) -> str:
-        return self.tab.locator("#clip-title bdi").nth(1).inner_text()
-
-    def colour(self) -> str:
-        return self.tab.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from avs.report.numbers import bounds, points, sign
 from avs.report.results import MEASURES, Results, load_results
-from avs.report.verdict import bounds, judge, points, sign
+from avs.report.verdict import judge
 
 
 @pytest.fixture(scope="module")

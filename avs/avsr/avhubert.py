@@ -93,28 +93,31 @@ class AVHubertEncoder(nn.Module):
         """Return features [B,T,width].
 
         audio: `log_fbank` features [B,T,104], or None; video: mouths [B,1,T,88,88], normalised by MEAN and STD, or
-        None. What is None counts as features of zeros, which the model has met in training. padding_mask: True
-        [B,T] on frames that are none of the clip; they are attended to by none, and their own rows mean nothing. For
-        a batch to give what each clip gives alone, they must hold zeros (after normalising).
+        what `see` makes of them, or None. What is None counts as features of zeros, which the model has met in
+        training. padding_mask: True [B,T] on frames that are none of the clip; they are attended to by none, and their
+        own rows mean nothing. For a batch to give what each clip gives alone, they must hold zeros (after normalising).
 
         In training, the whole batch loses one of its inputs with the chance `modality_dropout`.
         Raises InputError for other shapes, and for a clip without frames.
         """
-        _check(audio, video, padding_mask)
+        _check(audio, video, padding_mask, self.config.width)
         # norms and what layers add up to stay in their own precision where autocast lowers that of products
         joined = self.layer_norm(self.fuse(audio, video).to(self.layer_norm.weight.dtype))
         return self.encoder(self.dropout(self.post_extract_proj(joined)), padding_mask)
+
+    def see(self, video: Tensor) -> Tensor:
+        """What the lips' front-end makes of mouths: [B,1,T,88,88] -> [B,T,width].
+
+        Most of an encoder's work is here: lips that go with several sounds need it once.
+        """
+        return self.feature_extractor_video["proj"](self.feature_extractor_video["resnet"](video))
 
     def fuse(self, audio: Tensor | None, video: Tensor | None) -> Tensor:
         """Both inputs side by side, sound first: [B,T,2 width]."""
         if audio is not None and video is not None and self.training:
             audio, video = self._without_one(audio, video)
         heard = None if audio is None else self.feature_extractor_audio["proj"](audio)
-        seen = (
-            None
-            if video is None
-            else self.feature_extractor_video["proj"](self.feature_extractor_video["resnet"](video))
-        )
+        seen = video if video is None or video.ndim == 3 else self.see(video)
         known = seen if heard is None else heard
         assert known is not None
         absent = torch.zeros_like(known)
@@ -161,9 +164,11 @@ class _PositionConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
-        # an even number of taps gives one frame more than came in
-        return functional.conv1d(x, weight, self.bias, padding=_TAPS // 2, groups=_GROUPS)[..., :-1]
+        # never in bfloat16: for 8 channels a group, oneDNN's kernel of such a convolution gives wrong numbers
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+            found = functional.conv1d(x.to(weight.dtype), weight, self.bias, padding=_TAPS // 2, groups=_GROUPS)
+        return found[..., :-1]  # an even number of taps gives one frame more than came in
 
 
 class _Layer(nn.Module):
@@ -197,15 +202,18 @@ class _SelfAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
-def _check(audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None) -> None:
+def _check(audio: Tensor | None, video: Tensor | None, padding_mask: Tensor | None, width: int) -> None:
     if audio is None and video is None:
         raise InputError("AV-HuBERT needs sound or lips: both are None")
     if audio is not None and (audio.ndim != 3 or audio.shape[2] != fbank.DIM):
         raise InputError(f"sound ({list(audio.shape)}) must be [B,T,{fbank.DIM}]")
-    if video is not None and (video.ndim != 5 or (video.shape[1], *video.shape[3:]) != (1, SIDE, SIDE)):
-        raise InputError(f"lips ({list(video.shape)}) must be [B,1,T,{SIDE},{SIDE}]")
+    seen_already = video is not None and video.ndim == 3 and video.shape[2] == width
+    if video is not None and not seen_already and (*video.shape[1:2], *video.shape[3:]) != (1, SIDE, SIDE):
+        raise InputError(
+            f"lips ({list(video.shape)}) must be [B,1,T,{SIDE},{SIDE}], or [B,T,{width}] where they were seen"
+        )
     heard = None if audio is None else tuple(audio.shape[:2])
-    seen = None if video is None else (video.shape[0], video.shape[2])
+    seen = None if video is None else (video.shape[0], video.shape[1 if seen_already else 2])
     if heard and seen and heard != seen:
         raise InputError(f"sound {heard} and lips {seen} differ in clips or frames")
     size = heard or seen

@@ -54,6 +54,7 @@ _GRAPH: dict[str, dict[str, Any]] = {
     },
     "task": {"normalize": True, "stack_order_audio": 4},
 }
+_SMALL = "encoder.feature_extractor_video.resnet.front.weight"  # of the kit's own front-end
 _HEAD = 64  # width of a head in both published encoders, and in the port's decoder
 # Names of fairseq's fine-tuned models, then those of the port, into ours.
 _RENAMED = [
@@ -241,7 +242,8 @@ def _built(content: _Content, path: Path, *, whole: bool) -> AVHubert:
     width = _size(tensors, f"encoder.{MARK}", 0, "width", path)
     inner = _size(tensors, "encoder.encoder.layers.0.fc1.weight", 0, "inner", path)
     layers = _layers(tensors, "encoder.encoder", path)
-    encoder = AVHubertConfig(width, layers, _heads(content, "encoder", width // _HEAD, path), inner)
+    heads = _heads(content, "encoder", width // _HEAD, path)
+    encoder = AVHubertConfig(width, layers, heads, inner, front_end="small" if _SMALL in tensors else "resnet18")
     if not whole:
         return AVHubertEncoder(encoder)
     style: Style = (

@@ -94,20 +94,25 @@ def convert(source: Path, target: Path) -> KeyReport:
     files = weight_files(source) if source.is_dir() else [source]
     name = _recognised({key: value for file in files for key, value in read_tensors(file).items()}, source)
     network: Any = KINDS[name].load(source)
+    digests = " ".join(sha256_file(file) for file in files)
+    keys = str(network.key_report).splitlines()
+    write_network(name, network, target, source=source.name, source_sha256=digests, keys=keys)
+    return network.key_report
+
+
+def write_network(name: str, network: Any, target: Path, **about: Any) -> None:
+    """Write a network of kind `name` as safetensors, and what it is, with `about` it, as JSON beside it."""
     state = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
     config = {
         "kind": name,
         "sizes": KINDS[name].sizes(network),
         "tensors": len(state),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "source": source.name,
-        "source_sha256": " ".join(sha256_file(file) for file in files),
-        "keys": str(network.key_report).splitlines(),
+        **about,
     }
     with atomic(target) as file:
         file.write(safetensors.torch.save(state, {"format": "pt", "config": json.dumps(config)}))
     write_json(target.with_suffix(".json"), config)
-    return network.key_report
 
 
 def _recognised(tensors: Mapping[str, Tensor], source: Path) -> str:

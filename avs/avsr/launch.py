@@ -24,6 +24,11 @@ def is_worker() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def for_another() -> bool:
+    """Whether this process was started by `spread`, by one that waits for its training."""
+    return _PARENT in os.environ
+
+
 def spread(module: str, devices: Sequence[str], arguments: Sequence[str] = ()) -> None:
     """Run `python -m module` in one process for each device, `cpu` or `cuda:N`, and wait until all have ended.
 
@@ -65,7 +70,7 @@ def _visible(index: int) -> str:
 
 def _watch() -> None:
     """A worker ends with the process that has started it, even if that was killed."""
-    parent = os.environ.pop(_PARENT, None)
+    parent = os.environ.get(_PARENT)
     if parent is not None:
         threading.Thread(target=_exit_after, args=(int(parent),), daemon=True).start()
 

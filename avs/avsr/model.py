@@ -59,18 +59,27 @@ class AvsrModel(nn.Module):
         own = frames / (len(batch) * encoded.shape[1])
         return Loss(loss.total + self.frame_loss * own, loss.parts | {"frame": own})
 
-    def encode(self, batch: Batch, use: Use = "both") -> tuple[Tensor, Tensor | None]:
-        """The encoder's features [B,T,width] and the mask of padding."""
+    def encode(self, batch: Batch, use: Use = "both", seen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The encoder's features [B,T,width] and the mask of padding; `seen`: what `see` found, where that is known."""
         check_use(use)
         mask = batch.padding_mask()
         heard = None if use == "lips" else self._heard(batch, mask)
-        seen = None if use == "audio" else _seen(batch, mask)
+        if use == "audio":
+            seen = None
+        elif seen is None:
+            seen = _seen(batch, mask)
         return self.recognizer.encoder(heard, seen, mask), mask
 
-    def decode(self, batch: Batch, use: Use = "both", params: SearchParams | None = None) -> list[list[Hypothesis]]:
+    def see(self, batch: Batch) -> Tensor:
+        """What the encoder's front-end makes of the lips [B,T,width]: they are the same in any noise."""
+        return self.recognizer.encoder.see(_seen(batch, batch.padding_mask()))
+
+    def decode(
+        self, batch: Batch, use: Use = "both", params: SearchParams | None = None, seen: Tensor | None = None
+    ) -> list[list[Hypothesis]]:
         """Hypotheses of each clip, the best first."""
         with torch.inference_mode():
-            encoded, mask = self.encode(batch, use)
+            encoded, mask = self.encode(batch, use, seen)
             return self.recognizer.search(encoded, mask, params or SearchParams())
 
     def voices(self, batch: Batch) -> Tensor:

@@ -126,8 +126,8 @@ def fit(
 ) -> Fitted:
     """Train what of the model has gradients, in place; at the end it has the weights of the lowest score, or the last.
 
-    loss: of a batch by this model, a mean over its clips; SEANet, where it learns, meets the batch's rows `seanet`,
-    those of one length together. score: of the model in eval mode, asked in every process; that of the first counts.
+    loss: of a batch by this model, a mean over its clips; if it asks SEANet outside of an AvsrModel, for all rows at
+    once. score: of the model in eval mode, asked in every process; that of the first counts.
     folder: its own (`avs.avsr.runs.run_folder`), where a killed training goes on, and a finished one has its weights.
     curves: a folder for DVCLive. Raises InputError where there is nothing to train, or numbers stop being finite.
     """

@@ -22,6 +22,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
 
+from avs.core import tars
 from avs.core.store import atomic
 
 Frame = TypeVar("Frame", av.VideoFrame, av.AudioFrame)
@@ -102,15 +103,19 @@ def feed(container: InputContainer, pictures: Any, sound: Sound, origin: float, 
 
 
 def opened(path: Path) -> InputContainer:
-    """The container of a media file. Raises MediaError where there is none in an allowed format."""
-    if not path.is_file():
+    """The container of a media file, which may lie in a tar. Raises MediaError where there is none that is allowed."""
+    part = tars.find(path)
+    if part is None:
         raise MediaError("no such file" if not path.exists() else "not a regular file")
-    if path.stat().st_size == 0:
+    if part.size == 0:
         raise MediaError("file is empty")
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    # An absolute path is never taken for an address or an option.
+    url, protocols = str(part.path.absolute()), "file"
+    if part.inside:
+        url, protocols = f"subfile,,start,{part.start},end,{part.start + part.size},,:{url}", "file,subfile"
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": protocols}
     try:
-        # An absolute path is never taken for an address or an option.
-        return av.open(str(path.absolute()), options=options, metadata_errors="ignore")
+        return av.open(url, options=options, metadata_errors="ignore")
     except (av.FFmpegError, UnicodeError) as error:
         raise MediaError(f"cannot be opened: {getattr(error, 'strerror', 'odd file name')}") from error
 

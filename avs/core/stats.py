@@ -13,6 +13,7 @@ from avs.core.errors import InputError
 
 Scores = np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
+ALPHA = 0.05  # of a family of contrasts, after Holm
 _CHUNK_ELEMENTS = 2_000_000
 _ROUNDING = 1e-12
 
@@ -48,15 +49,37 @@ def paired_bootstrap(
     draws = diff + (_resampled_means(clips, resamples, rng) - clips.mean()) * np.sqrt(count / (count - 1))
     if len(difference) > 1:
         draws += _resampled_means(_seed_effects(difference), resamples, rng)
-    error, freedom = _error(difference)
-    outside = stats.norm.cdf(stats.t.ppf(0.025, freedom))
-    low, high = np.quantile(draws, [outside, 1 - outside])
     slack = _ROUNDING * np.abs(difference).max()
-    tail = min((draws <= slack).sum(), (draws >= -slack).sum())
-    p = 2 * stats.t.sf(stats.norm.isf((tail + 1) / (resamples + 1)), freedom)
-    if tail == 0:
-        p = min(p, 2 * stats.t.sf(abs(diff) / error, freedom) if error else 0.0)
-    return diff, float(low), float(high), min(1.0, max(float(p), 2 / (resamples + 1), 2.0 ** (1 - count)))
+    low, high, p = _read_off(draws, abs(diff), *_error(difference), slack)
+    return diff, low, high, min(1.0, max(p, 2.0 ** (1 - count)))
+
+
+def ratio_bootstrap(
+    parts: Sequence[float] | np.ndarray, wholes: Sequence[float] | np.ndarray, *, resamples: int = 10000, seed: int = 0
+) -> tuple[float, float, float, float]:
+    """sum(parts) / sum(wholes) over clips with its 95 % interval and two-sided p of zero: (ratio, low, high, p).
+
+    parts, wholes: [N], such as the wrong words and all words of each clip; wholes >= 0. For two systems on the same
+    clips, the difference of their ratios is the ratio of the differences of their parts. Each resample draws clips
+    with replacement. The interval is widened for few clips, and p read off, as by `paired_bootstrap`; the standard
+    error behind it is that of a ratio (Cochran 1977, "Sampling techniques", 6.4). p is not below 2 / 2^M, M the clips
+    whose part is not zero. One clip alone has p = 1 and no interval: low and high are the ratio.
+    Raises InputError for other shapes, numbers that are not finite, and wholes that are negative or all zero.
+    """
+    _require_positive(resamples=resamples)
+    part, whole = _parts(parts, wholes)
+    ratio, count = float(part.sum() / whole.sum()), len(part)
+    if count == 1:
+        return ratio, ratio, ratio, 1.0
+    # of a resample, the ratio less the ratio of all
+    rest = part - ratio * whole
+    drawn = _resampled_means(np.stack([rest, whole], axis=1), resamples, np.random.default_rng(seed))
+    drawn = drawn[drawn[:, 1] > 0]  # clips of no word alone have no ratio
+    draws = ratio + drawn[:, 0] / drawn[:, 1] * np.sqrt(count / (count - 1))
+    slack = _ROUNDING * np.abs(part).max() / whole.mean()
+    error = float(rest.std(ddof=1) / whole.mean() / np.sqrt(count))
+    low, high, p = _read_off(draws, abs(ratio), error if error > slack else 0.0, count - 1, slack)
+    return ratio, low, high, min(1.0, max(p, 2.0 ** (1 - np.count_nonzero(part))))
 
 
 def permutation_test(a: Scores, b: Scores, *, permutations: int = 10000, seed: int = 0) -> float:
@@ -152,6 +175,28 @@ def _paired(a: Scores, b: Scores) -> np.ndarray:
     if missing[:1].all():
         raise InputError(f"a {np.shape(a)} and b {np.shape(b)} must have a clip that is not NaN")
     return (first - second)[:, ~missing[0]]
+
+
+def _parts(parts: Sequence[float] | np.ndarray, wholes: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    part, whole = (np.asarray(values, dtype=float) for values in (parts, wholes))
+    if part.ndim != 1 or part.shape != whole.shape:
+        raise InputError(f"parts {part.shape} and wholes {whole.shape} must both be [N]")
+    if not (np.isfinite(part).all() and np.isfinite(whole).all() and (whole >= 0).all() and whole.sum() > 0):
+        raise InputError("parts and wholes must be finite numbers, wholes >= 0 and not all 0")
+    return part, whole
+
+
+def _read_off(
+    draws: np.ndarray, distance: float, error: float, freedom: float, slack: float
+) -> tuple[float, float, float]:
+    """Low and high end of the interval, and p, from resamples of an estimate that is `distance` away from zero."""
+    outside = stats.norm.cdf(stats.t.ppf(0.025, freedom))
+    low, high = np.quantile(draws, [outside, 1 - outside])
+    tail = min((draws <= slack).sum(), (draws >= -slack).sum())
+    p = 2 * stats.t.sf(stats.norm.isf((tail + 1) / (len(draws) + 1)), freedom)
+    if tail == 0:
+        p = min(p, 2 * stats.t.sf(distance / error, freedom) if error else 0.0)
+    return float(low), float(high), max(float(p), 2 / (len(draws) + 1))
 
 
 def _seed_effects(difference: np.ndarray) -> np.ndarray:

@@ -7,11 +7,13 @@ A shard is a plain tar: `<clip key>/lips.mkv`, grey 96×96 pictures at 25 fps, c
 from __future__ import annotations
 
 import io
+import tarfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -20,7 +22,7 @@ from av.codec.context import Flags
 
 from avs.core.clips import Failed, read_table
 from avs.core.footage import FPS
-from avs.core.media import unwav
+from avs.core.media import unwav, wav
 from avs.core.shards import read_members
 from avs.core.speech import Utterance, Word
 
@@ -67,6 +69,14 @@ class SpeechShards:
     def audio(self, clip: SpeechClip) -> np.ndarray:
         """int16 [640 * T] at 16 kHz."""
         return unwav(self._files(clip)["audio.wav"])
+
+    def samples(self, clip: SpeechClip) -> int:
+        """How long the sound is, by the size of its file alone."""
+        with (self._folder / clip.shard).open("rb") as file:
+            file.seek(clip.offset)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                sizes = {member.name: member.size for member in islice(tar, len(MEMBERS))}
+        return (sizes[f"{clip.key}/audio.wav"] - len(wav(np.zeros(0, np.int16)))) // 2
 
     def _files(self, clip: SpeechClip) -> dict[str, bytes]:
         with (self._folder / clip.shard).open("rb") as file:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from avs.core import tars
 from avs.core.clips import Failed, locate, write_table
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.footage import FPS, MAX_SECONDS, SAMPLES, Footage, read_footage
@@ -147,18 +148,18 @@ def _is_mouth(picture: np.ndarray) -> bool:
 def _unchanged(folder: Path, name: str, digest: str) -> Path:
     """The path of a file that is still what it was at install."""
     path = locate(folder, name)
-    if not path.is_file():
+    part = tars.find(path)
+    if part is None:
         raise MediaError(f"{name} is gone since install ({_AGAIN})")
-    state = path.stat()
-    if _digest(path, state.st_size, state.st_mtime_ns) != digest:
+    if _digest(part, part.path.stat().st_mtime_ns) != digest:
         raise MediaError(f"{name} has changed since install ({_AGAIN})")
     return path
 
 
 @lru_cache(maxsize=16)
-def _digest(path: Path, size: int, changed: int) -> str:
+def _digest(part: tars.Part, changed: int) -> str:
     """The digest of a file in that state: many clips may come from one long video."""
-    return sha256_file(path)
+    return part.sha256()
 
 
 def _append(store: ItemStore, tar: tarfile.TarFile, shard: str, usable: tuple[str, Utterance]) -> SpeechClip:

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
+from avs.report.numbers import sign
 from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families, ordered
 from avs.report.svg import ACCENT, BAD, CARD, GOOD, INK, LINE, MUTED, SMALL, WIDTH, spread_apart, style, to_svg
-from avs.report.verdict import sign
 
 AXES = {"tokens": "visual tokens a clip", "gflops": "GFLOP a clip", "seconds": "seconds to encode a clip, here"}
 KINDS = {

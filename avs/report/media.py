@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +15,10 @@ from avs.core.store import atomic
 from avs.localization.arms import ARMS
 from avs.preprocess import MediaClip, MediaShards
 from avs.report.results import Results, ordered
+from avs.report.site import folder_name
 
 QUALITY = 75  # of the frames, as JPEG
 LARGEST = 448  # pixels: a frame is stored no larger, whatever the plans ask for
-
-
-def folder_name(key: str) -> str:
-    """A clip's folder: keys hold names of videos, which need not suit a file system or an address."""
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def write_clip_media(shards: MediaShards, clip: MediaClip, folder: Path, side: int) -> None:
@@ -75,14 +69,3 @@ def _clip(clip: MediaClip, row: Mapping[str, Any]) -> dict[str, Any]:
         "scores": [score if math.isfinite(score) else None for score in row["scores"]],
         "foreground": row["answers_foreground"],
     }
-
-
-def script(variable: str, tree: Any) -> str:
-    """A script that sets a variable to JSON, since a page from disk may not fetch it.
-
-    Names come from files of anyone's: no character of them can end the string, the script or its line.
-    """
-    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)  # ASCII only
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f"window.{variable} = {text};\n"

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from avs.core.store import atomic, write_json
+from avs.core.stats import ALPHA
+from avs.core.store import write_json
 from avs.localization.arms import ARMS
-from avs.localization.uncertainty import ALPHA
-from avs.report import figures
+from avs.report import figures, site
 from avs.report.diagnosis import diagnosis_tables
-from avs.report.media import folder_name, highest_resolution, inspector_data, script, write_clip_media
+from avs.report.media import highest_resolution, inspector_data, write_clip_media
 from avs.report.results import MEASURES, Results, Tree, families, gains, ordered
 from avs.report.selection import choose_clips
-from avs.report.svg import DARK, LIGHT, alone, variables
-from avs.report.verdict import bounds, judge, p_value, points
+from avs.report.site import folder_name, prune, script, style_sheet, template_text, write_texts
+from avs.report.svg import alone
+from avs.report.verdict import judge
 from avs.report.words import ARM_NOTES
-
-TEMPLATES = Path(__file__).parent / "templates"
-_SHORT = 80  # characters of a name that are shown
 
 
 def write_page(
@@ -48,17 +44,16 @@ def write_page(
     files = {
         "index.html": render(results, drawn, rule=rule, dataset=dataset, effect=effect, changes=changes),
         "page.css": style_sheet(),
-        "page.js": (TEMPLATES / "page.js").read_text(encoding="utf-8"),
+        "base.js": template_text("base.js"),
+        "page.js": template_text("page.js"),
         "data.js": script("AVS_DATA", inspector_data(results, rows, address)),
     } | {f"figures/{name}.svg": alone(svg) for name, svg in drawn.items()}
-    for name, text in files.items():
-        with atomic(out / name) as file:
-            file.write(text.encode())
+    write_texts(out, files)
     plots = figures.plot_data(results)
     for name, table in plots.items():
         write_json(out / f"plots/{name}.json", table)
     shown = set() if media else _write_media(out / "media", results, rows)
-    _prune(out, {*files, *(f"plots/{name}.json" for name in plots), *shown})
+    prune(out, {*files, *(f"plots/{name}.json" for name in plots), *shown})
     return len(rows)
 
 
@@ -93,16 +88,9 @@ def render(
     effect: str,
     changes: Mapping[str, Any] | None,
 ) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"breakable": breakable, "points": points, "bounds": bounds, "p": p_value}
-    return environment.get_template("page.html").render(
+    return site.render(
+        "page.html",
+        run="run.js",
         metrics=results.metrics,
         verdict=judge(results, dataset=dataset, effect=effect),
         dataset=dataset,
@@ -141,23 +129,6 @@ def contrast_table(tested: Mapping[str, Tree]) -> list[dict[str, Any]]:
     ]
 
 
-def style_sheet() -> str:
-    """The style sheet, after the colours of both themes: by the reader's system, or as the page's button says."""
-    light, dark = variables(LIGHT), variables(DARK)
-    themes = (
-        f":root {{ color-scheme: light; {light} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}\n"
-        f':root[data-theme="light"] {{ color-scheme: light; {light} }}\n'
-        f':root[data-theme="dark"] {{ color-scheme: dark; {dark} }}\n'
-    )
-    return themes + (TEMPLATES / "page.css").read_text(encoding="utf-8")
-
-
-def breakable(name: str) -> Markup:
-    """A name that may be broken after an underscore, and is cut where it is very long."""
-    return Markup("<wbr>").join(re.split("(?<=_)", name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"))
-
-
 def _write_media(folder: Path, results: Results, rows: Sequence[Tree]) -> set[str]:
     """Frames and sound of the chosen clips; the names of the files, from the page."""
     clips, side = {clip.key: clip for clip in results.media.clips}, highest_resolution(rows)
@@ -168,16 +139,6 @@ def _write_media(folder: Path, results: Results, rows: Sequence[Tree]) -> set[st
         for row in rows
         for name in ("audio.wav", *(f"{second}.jpg" for second in range(clips[row["clip"]].seconds)))
     }
-
-
-def _prune(out: Path, kept: set[str]) -> None:
-    """Remove the files of an earlier page, and folders left empty."""
-    for path in sorted(out.rglob("*"), reverse=True):
-        if path.is_dir():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path.relative_to(out).as_posix() not in kept:
-            path.unlink()
 
 
 def _relative(folder: Path, page: Path) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avs.core.provenance import COST, ENVIRONMENT
-from avs.core.store import atomic
 from avs.report import figures
 from avs.report.looks import count_looks
-from avs.report.media import script
+from avs.report.machine import write_facts
 from avs.report.results import Results
 from avs.vision.encoder import Encoder, load_encoder
 
@@ -33,18 +29,15 @@ def write_run(path: Path, results: Results, config: Config) -> None:
     arms = {name: {"seconds": seconds} for name, seconds in arm_seconds(results.rows, pace).items()}
     bounds = {row["arm"]: row for row in results.arms_plot}
     paces = ", ".join(f"{1000 * seconds:.0f} ms at {resolution}" for resolution, seconds in sorted(pace.items()))
-    facts = {
-        "results": results.fingerprint,
-        "environment": _read(ENVIRONMENT),
-        "cost": _read(COST),
-        "params": asdict(config),
-        "looks": count_looks().text,
-        "seconds_figure": figures.efficiency("seconds", arms, bounds),
-        "seconds_note": f"Measured when the page was made, best of {_PASSES} passes: "
+    write_facts(
+        path,
+        results.fingerprint,
+        config,
+        looks=count_looks().text,
+        seconds_figure=figures.efficiency("seconds", arms, bounds),
+        seconds_note=f"Measured when the page was made, best of {_PASSES} passes: "
         f"a frame takes {paces} pixels. A machine that was busy then shows here.",
-    }
-    with atomic(path) as file:
-        file.write(script("AVS_RUN", facts).encode())
+    )
 
 
 def encoding_pace(frames: list[np.ndarray], resolutions: Iterable[int], config: Config) -> dict[int, float]:
@@ -77,10 +70,3 @@ def _timed(encoder: Encoder, images: np.ndarray) -> float:
 
 def _resolutions(results: Results) -> list[int]:
     return sorted({int(r) for row in results.rows for plan in row["plans"].values() for r in np.unique(plan)})
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}

@@ -53,6 +53,7 @@ _STYLE: Any = {
     "svg.hashsalt": "avs",
     "svg.fonttype": "none",
     "font.size": 9.5,
+    "text.parse_math": False,  # names are no formulas, whatever is in them
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": MUTED,

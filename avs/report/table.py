@@ -12,8 +12,8 @@ from rich.table import Table
 from avs.localization.arms import CONTROLS, PRIMARY
 from avs.localization.p0 import CONTRASTS, EXPLANATORY, TESTED
 from avs.localization.uncertainty import ALPHA, MAIN
+from avs.report.numbers import FEW
 
-FEW = 20  # clips, the fewest that docs/statistics.md has measured
 WIDTH = 136
 UNCERTAIN = ("minimum_detectable_effect", "minimum_detectable_effect_holm", "baseline_seed_sd", "baseline_rerun_sd")
 NAMES = {"accuracy": "accuracy", "class_event": "class of event seconds"}
@@ -47,7 +47,7 @@ def study(metrics: Mapping[str, Any]) -> str:
 
 def print_recall(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the metrics of `anchor_eval`."""
-    table = _table(f"Recall of event seconds, {metrics['clips']} clips", "anchors", "Δ 0", "Δ 1", "Δ 2")
+    table = plain_table(f"Recall of event seconds, {metrics['clips']} clips", "anchors", "Δ 0", "Δ 1", "Δ 2")
     for kind, row in _ordered(metrics, ("anchors", "random", "random_spaced", "constant", "best")):
         table.add_row(kind, *(f"{row[f'recall_d{delta}']:.3f}" for delta in (0, 1, 2)))
     (console or _console()).print(table)
@@ -69,7 +69,7 @@ def _console() -> Console:
 
 def _arms(metrics: Mapping[str, Any], title: str, names: Iterable[str]) -> Table:
     columns = ("arm", "accuracy", "on event seconds", "class of event seconds", "tokens", "GFLOP")
-    table = _table(title, *columns)
+    table = plain_table(title, *columns)
     for arm, row in _ordered(metrics["arms"], names):
         cells = (_mean_std(row[name]) for name in ("accuracy", "accuracy_event", "class_event"))
         table.add_row(arm, *cells, f"{row['tokens']:.0f}", f"{row['gflops']:.1f}")
@@ -77,7 +77,7 @@ def _arms(metrics: Mapping[str, Any], title: str, names: Iterable[str]) -> Table
 
 
 def _contrasts(metrics: Mapping[str, Any], title: str, family: Iterable[tuple[str, str]]) -> Table:
-    table = _table(f"{title} (* below .05)", "contrast", "accuracy", "p", "class of event seconds", "p")
+    table = plain_table(f"{title} (* below .05)", "contrast", "accuracy", "p", "class of event seconds", "p")
     tested = metrics["contrasts"]
     for name, _ in _ordered(tested["accuracy"], [f"{a}-{b}" for a, b in family]):
         cells = (cell for measure in TESTED for cell in _verdict(tested[measure][name]))
@@ -87,14 +87,14 @@ def _contrasts(metrics: Mapping[str, Any], title: str, family: Iterable[tuple[st
 
 def _curve(curve: Mapping[str, Any]) -> Table:
     columns = [f"{measure}, {kind}" for measure in ("accuracy", "class") for kind in ("even", "anchored", "oracle")]
-    table = _table("At other budgets", "tokens", *columns)
+    table = plain_table("At other budgets", "tokens", *columns)
     for total, kinds in sorted(curve.items(), key=lambda item: int(item[0])):
         cells = (f"{kinds[kind][measure]['mean']:.3f}" for measure in TESTED for kind in ("even", "anchored", "oracle"))
         table.add_row(total, *cells)
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avs.localization.uncertainty import ALPHA
+from avs.core.stats import ALPHA
+from avs.report.numbers import FEW, bounds, p_value, points, sign
 from avs.report.results import BASELINE, MAIN, MEASURES, Results, Tree, families, ordered
-from avs.report.table import FEW
 
 DEMO = {
     "resolution": "The clips are synthetic: the class was made to show at high resolution only, so an effect must be "
@@ -78,31 +78,12 @@ def judge(results: Results, *, dataset: str, effect: str) -> Verdict:
     )
 
 
-def sign(row: Tree) -> int:
-    """1 or -1 where a difference is significant after Holm's correction, else 0."""
-    return (1 if row["diff"] > 0 else -1) if row["p_holm"] < ALPHA else 0
-
-
-def points(value: float) -> str:
-    text = f"{100 * value:+.1f}".replace("-", "−")
-    return text if text not in ("+0.0", "−0.0") else "0.0"
-
-
-def p_value(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
 def _finding(name: str, row: Tree, seen: Tree | None) -> Finding:
     found = sign(row)
     remark = "" if found else ": not significant"
     if not found and row["p"] < ALPHA:
         remark += f", though by itself it would be (p {p_value(row['p'])}): it is one of several contrasts"
     return Finding(name, found, points(row["diff"]), bounds(row), p_value(row["p_holm"]), remark, _seen(seen))
-
-
-def bounds(row: Tree) -> str:
-    """The 95 % interval of a difference in percentage points."""
-    return f"[{points(row['ci_low'])}, {points(row['ci_high'])}]"
 
 
 def _sentence(metrics: Tree, signs: dict[str, int]) -> str:

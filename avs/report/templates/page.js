@@ -1,90 +1,13 @@
 "use strict";
-// The page's behaviour: theme, what run.js tells of the run, and the clip inspector. Text from data enters as text only.
+// The AVS page's clip inspector: what each arm saw and answered, second by second. Text from data enters as text only.
 (() => {
-  const $ = (id) => document.getElementById(id);
-  const data = window.AVS_DATA;
-
-  function el(tag, attributes = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined) node.setAttribute(name, value);
-    }
-    node.append(...children);
-    return node;
-  }
-  const short = (text, most = 60) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
-  const name = (text, most) => el("bdi", text.length > (most || 60) ? { title: short(text, 1000) } : {}, short(text, most));
-  const breakable = (text) => text.split(/(?<=_)/).flatMap((part, place) => (place ? [el("wbr"), part] : [part]));
-  const points = (share) => (100 * share).toFixed(1).replace(/^(?!-)/, "+").replace("-", "−").replace(/^[+−]0\.0$/, "0.0");
-
-  // Theme
-  const dark = () => {
-    const chosen = document.documentElement.dataset.theme;
-    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  };
-  const remember = (theme) => { try { localStorage.setItem("avs-theme", theme); } catch { /* private window */ } };
-  const recalled = () => { try { return localStorage.getItem("avs-theme"); } catch { return null; } };
-  const showTheme = () => {
-    $("theme").setAttribute("aria-pressed", String(dark()));
-    $("theme").textContent = dark() ? "Light" : "Dark";
-    $("theme").setAttribute("aria-label", dark() ? "Show in light colours" : "Show in dark colours");
-  };
-  if (["light", "dark"].includes(recalled())) document.documentElement.dataset.theme = recalled();
-  $("theme").removeAttribute("aria-pressed");
-  $("theme").addEventListener("click", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    remember(document.documentElement.dataset.theme);
-    showTheme();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
-  showTheme();
-
-  // The run: what differs between machines and runs
-  function table(caption, heads, rows) {
-    const wrap = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption });
-    const head = el("tr", {}, ...heads.map((text, place) => el("th", { scope: "col", class: place && heads.length === 2 ? "text" : null }, text)));
-    const body = rows.map(([first, ...rest]) =>
-      el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((text) => el("td", { class: rest.length === 1 ? "text" : null }, text))));
-    wrap.append(el("table", { style: "min-width: 0" }, el("caption", {}, caption), el("thead", {}, head), el("tbody", {}, ...body)));
-    return wrap;
-  }
-  const flat = (tree, at = "") => Object.entries(tree).flatMap(([key, value]) =>
-    value !== null && typeof value === "object" && !Array.isArray(value) ? flat(value, at + key + ".")
-      : [[at + key, value === null ? "" : Array.isArray(value) ? value.join(", ") : String(value)]]);
-
-  function showRun(run) {
-    const place = $("run-facts");
-    place.replaceChildren();
-    if (run.results !== data.results) {
-      place.append(el("p", { class: "cautions" }, "This page's results are not those of the run described here: python -m avs report brings them together."));
-    }
-    const { packages = {}, ...environment } = run.environment || {};
-    const seconds = Object.entries(run.cost || {}).map(([stage, cost]) =>
-      [stage, cost.seconds.toFixed(1), "computed" in cost ? String(cost.computed) : "", String(Math.max(...Object.values(cost.peak_mib)))]);
-    place.append(el("div", { class: "columns" },
-      table("Environment", ["what", "value"], flat(environment)),
-      table("Cost of each stage when it last ran here", ["stage", "seconds", "items computed", "peak MiB"], seconds)));
-    place.append(el("details", {}, el("summary", {}, "Parameters"), el("pre", { tabindex: 0 }, flat(run.params || {}).map((pair) => pair.join(": ")).join("\n"))));
-    place.append(el("details", {}, el("summary", {}, Object.keys(packages).length + " packages"), el("pre", { tabindex: 0 }, flat(packages).map((pair) => pair.join("==")).join("\n"))));
-    if (run.looks) $("looks").textContent = run.looks;
-    if (run.seconds_figure && run.results === data.results) {
-      $("seconds").innerHTML = run.seconds_figure; // made by avs/report/figures.py, of no one else's text
-      $("seconds").append(el("figcaption", {}, run.seconds_note));
-      $("seconds").hidden = false;
-    }
-  }
-  if (window.AVS_RUN) showRun(window.AVS_RUN);
+  const { $, data, el, short, name, breakable, points, options } = AVS;
   if (!data || !data.clips.length) return;
 
-  // The clip inspector
   const BACKGROUND = 0;
   const audio = $("audio");
-  const state = { shown: [], key: null, second: 0 };
-  $("inspector").hidden = false;
-  $("more").open = !matchMedia("(max-width: 46rem)").matches;
+  const state = { clip: null, second: 0 };
 
-  const options = (select, values, text = (value) => value) =>
-    select.append(...values.map((value) => el("option", { value }, short(text(value), 40))));
   options($("arm"), data.arms);
   options($("against"), data.arms);
   $("arm").value = data.arms.includes("anchored_topk") ? "anchored_topk" : data.arms[0];
@@ -118,68 +41,34 @@
       && (!wanted || clip.key.toLowerCase().includes(wanted));
   };
 
-  function refresh() {
+  function shown() {
     const all = data.clips.map((clip, place) => ({ clip, place, gain: gain(clip) }));
     const by = {
       gain: (a, b) => b.gain - a.gain, loss: (a, b) => a.gain - b.gain, key: () => 0,
       class: (a, b) => (a.clip.label < b.clip.label ? -1 : a.clip.label > b.clip.label ? 1 : 0),
     }[$("sort").value];
-    state.shown = all.filter((item) => keeps(item.clip, item.gain)).sort((a, b) => by(a, b) || a.place - b.place);
-    $("list").replaceChildren(...state.shown.map(entry));
-    const sum = state.shown.reduce((total, item) => total + item.gain, 0);
-    $("count").textContent = state.shown.length
-      ? `${state.shown.length} of ${data.clips.length} clips, mean gain ${points(sum / state.shown.length)} points` : "No clip fits.";
-    if (state.shown.length && !state.shown.some((item) => item.clip.key === state.key)) choose(state.shown[0].clip.key);
-    else show();
+    return all.filter((item) => keeps(item.clip, item.gain)).sort((a, b) => by(a, b) || a.place - b.place);
+  }
+
+  function count(items) {
+    const sum = items.reduce((total, item) => total + item.gain, 0);
+    return `${items.length} of ${data.clips.length} clips, mean gain ${points(sum / items.length)} points`;
   }
 
   function entry(item) {
     const sign = item.gain > 1e-9 ? "good" : item.gain < -1e-9 ? "bad" : "muted";
-    const node = el("li", { role: "option", id: "clip-" + item.place, "aria-selected": "false" },
-      el("span", { class: "name" }, name(item.clip.label || "(none)", 40)),
+    return [el("span", { class: "name" }, name(item.clip.label || "(none)", 40)),
       el("span", { class: sign }, points(item.gain)),
-      el("span", { class: "sub" }, name(item.clip.key, 40), item.clip.fallback ? ", fallback" : ""));
-    node.addEventListener("click", () => choose(item.clip.key));
-    return node;
+      el("span", { class: "sub" }, name(item.clip.key, 40), item.clip.fallback ? ", fallback" : "")];
   }
 
-  const current = () => state.shown.find((item) => item.clip.key === state.key);
-
-  function choose(key) {
-    const changed = key !== state.key;
-    state.key = key;
-    if (changed) {
-      const clip = data.clips.find((one) => one.key === key);
-      audio.src = `${data.media}/${clip.folder}/audio.wav`;
-      state.second = [...clip.anchors, ...clip.event, 0].find((second) => second >= 0 && second < clip.seconds);
-    }
-    show();
+  function opened(clip) {
+    state.clip = clip;
+    audio.src = `${data.media}/${clip.folder}/audio.wav`;
+    state.second = [...clip.anchors, ...clip.event, 0].find((second) => second >= 0 && second < clip.seconds);
   }
 
-  function remembered() {
-    const hash = "#clip=" + encodeURIComponent(state.key);
-    $("link").href = hash;
-    try { history.replaceState(null, "", hash); } catch { /* some browsers refuse it on disk */ }
-  }
-
-  function show() {
-    const item = current() || null;
-    for (const node of $("list").children) node.setAttribute("aria-selected", "false");
-    const clip = data.clips.find((one) => one.key === state.key);
-    const place = state.shown.indexOf(item);
-    $("previous").disabled = place <= 0;
-    $("next").disabled = place < 0 || place >= state.shown.length - 1;
-    if (item) {
-      const node = $("clip-" + item.place);
-      node.setAttribute("aria-selected", "true");
-      $("list").setAttribute("aria-activedescendant", node.id);
-      const list = $("list");
-      if (node.offsetTop < list.scrollTop + list.offsetTop) list.scrollTop = node.offsetTop - list.offsetTop;
-      const below = node.offsetTop + node.offsetHeight - list.offsetTop - list.clientHeight;
-      if (below > list.scrollTop) list.scrollTop = below;
-    }
-    if (!clip) return;
-    $("link").href = "#clip=" + encodeURIComponent(clip.key);
+  function show(clip) {
     $("clip-title").replaceChildren(name(clip.label || "(none)", 80), " ", el("span", { class: "muted small" }, name(clip.key, 80)));
     const facts = [`split ${clip.split}`, `event ${clip.start}–${clip.end} s`, `gain ${points(gain(clip))} points`,
       clip.anchors.length ? `anchors ${clip.anchors.join(", ")} s` : "no anchors",
@@ -287,7 +176,7 @@
 
   async function draw(canvas, clip, second, seen) {
     const image = await picture(clip, second);
-    if (!image || clip.key !== state.key || second !== state.second) return;
+    if (!image || clip !== state.clip || second !== state.second) return;
     canvas.width = canvas.height = seen;
     const context = canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
@@ -295,7 +184,7 @@
   }
 
   function look(second, always = false) {
-    const clip = data.clips.find((one) => one.key === state.key);
+    const clip = state.clip;
     second = Math.max(0, Math.min(clip.seconds - 1, second));
     if (second === state.second && !always) return;
     state.second = second;
@@ -324,7 +213,7 @@
   }
 
   function follow() {
-    const clip = data.clips.find((one) => one.key === state.key);
+    const clip = state.clip;
     const mark = document.querySelector("#playhead i");
     if (!mark) return;
     const time = audio.paused && audio.currentTime === 0 ? state.second : audio.currentTime;
@@ -344,67 +233,13 @@
   }
   for (const event of ["play", "timeupdate", "seeked"]) audio.addEventListener(event, tick);
 
-  // Moving about
-  function move(step) {
-    const place = state.shown.findIndex((item) => item.clip.key === state.key);
-    const next = state.shown[Math.max(0, Math.min(state.shown.length - 1, place + step))];
-    if (!next) return;
-    choose(next.clip.key);
-    remembered();
-  }
-  const inView = () => {
-    const box = $("clip").getBoundingClientRect();
-    return box.top < innerHeight && box.bottom > 0;
-  };
-  const toggle = () => (audio.paused ? audio.play().catch(() => {}) : audio.pause());
-
-  $("previous").addEventListener("click", () => move(-1));
-  $("next").addEventListener("click", () => move(1));
-  $("list").addEventListener("click", remembered);
-  $("list").addEventListener("keydown", (event) => {
-    const step = { ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity }[event.key];
-    if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    move(step);
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || $("keys").open) return;
-    const at = event.target;
-    if (at.closest("input, select, textarea, audio")) return;
-    const act = {
-      ArrowLeft: at.closest(".scroll, nav") ? null : () => { move(-1); bringIn(); },
-      ArrowRight: at.closest(".scroll, nav") ? null : () => { move(1); bringIn(); },
-      " ": !inView() || at.closest("button, a, summary") ? null : toggle,
-      ",": () => step(-1), ".": () => step(1),
-      "/": () => $("search").focus(),
-      "?": () => $("keys").showModal(),
-    }[event.key];
-    if (!act) return;
-    event.preventDefault();
-    act();
-  });
   const step = (by) => { audio.currentTime = Math.max(0, state.second + by); look(state.second + by, true); };
-  const bringIn = () => { if (!inView()) $("clips").scrollIntoView(); };
 
-  for (const id of ["arm", "against", "measure", "seed", "sort", "class", "split", "only", "fallback"]) $(id).addEventListener("change", refresh);
-  $("search").addEventListener("input", refresh);
-  $("every").addEventListener("change", show);
-  $("filters").addEventListener("submit", (event) => event.preventDefault());
-
-  function fromAddress() {
-    if (!location.hash.startsWith("#clip=")) return false;
-    let key = "";
-    try { key = decodeURIComponent(location.hash.slice(6)); } catch { return false; }
-    if (!data.clips.some((clip) => clip.key === key)) return false;
-    if (!state.shown.some((item) => item.clip.key === key)) {
-      for (const id of ["class", "split", "only", "fallback", "search"]) $(id).value = "";
-      refresh();
-    }
-    choose(key);
-    $("clips").scrollIntoView();
-    return true;
-  }
-  addEventListener("hashchange", fromAddress);
-  refresh();
-  fromAddress();
+  const clips = AVS.inspector({
+    shown, entry, count, opened, show,
+    filters: ["class", "split", "only", "fallback", "search"],
+    keys: { ",": () => step(-1), ".": () => step(1) },
+  });
+  for (const id of ["arm", "against", "measure", "seed", "sort", "class", "split", "only", "fallback"]) $(id).addEventListener("change", clips.refresh);
+  $("every").addEventListener("change", clips.show);
 })();

@@ -1,0 +1,260 @@
+"""What a run of the speech study trains, and how: the parameters, and presets that fill in what they leave empty.
+
+`tiny` learns from scratch on two cores: SEANet by its own objective, a recognizer on noisy sound, then both together.
+`base` and `large` go on from checkpoints of these sizes; `mcorec` does so by the published recipe for MCoRec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from avs.avsr.avhubert import AVHubertConfig
+from avs.avsr.batch import Use
+from avs.avsr.conditions import ConditionParams
+from avs.avsr.data import BatchParams
+from avs.avsr.evaluate import EvaluationParams
+from avs.avsr.noise import NoiseParams
+from avs.avsr.separation import SIZES, SeparationParams
+from avs.avsr.train import FitParams
+from avs.core.params import params
+
+Preset = Literal["tiny", "base", "large", "mcorec"]
+PhaseName = Literal["seanet", "audio", "both", "joint"]
+
+
+@params
+class PhaseParams:
+    """How long the phases last, in epochs; empty: as the preset has it, 0: not at all."""
+
+    seanet: int | None = None
+    audio: int | None = None
+    both: int | None = None
+    joint: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, epochs in vars(self).items():
+            if epochs is not None and epochs < 0:
+                raise ValueError(f"{name} ({epochs}) must be >= 0, or empty")
+
+
+@params
+class AvsrParams:
+    """See params.yaml; what is empty (None) is as the preset has it."""
+
+    preset: Preset = "tiny"
+    checkpoint: str | None = None
+    tokenizer: str | None = None
+    use_seanet: bool = True
+    seanet_scope: Literal["all", "mcorec"] = "all"
+    seanet_checkpoint: str | None = None
+    freeze_seanet: bool = False
+    freeze_avhubert: bool = False
+    streaming_dataset: bool = False
+    mixture: tuple[str, ...] | None = None
+    epochs: PhaseParams = field(default_factory=PhaseParams)
+    max_steps: int | None = None
+    lr: float | None = None
+    batch_clips: int | None = None
+    accumulate: int | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
+    frame_loss: float | None = None
+    choose: Literal["last", "wer"] | None = None
+    interferers: tuple[int, ...] | None = None
+    voices_snr: tuple[float, float] | None = None
+    noise_folder: str | None = None
+    noise_snr: tuple[float, ...] | None = None
+    eval_splits: tuple[str, ...] = ("test",)
+    conditions: tuple[str, ...] = ("clean", "snr_5", "snr_0", "snr_-5")
+    babble: int = 6
+    heard_noise: str | None = None
+    evaluation: EvaluationParams = field(default_factory=EvaluationParams)
+    voices: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.streaming_dataset and self.use_seanet:
+            raise ValueError(
+                "SEANet requires streaming_dataset to be disabled (streaming=False): MuSE's features come from a cache"
+            )
+        if self.streaming_dataset:
+            raise ValueError(
+                "streaming_dataset (true): there is no streaming data set; prepared shards are read as needed"
+            )
+        if self.freeze_avhubert and (self.freeze_seanet or not self.use_seanet):
+            raise ValueError("freeze_avhubert (true) leaves nothing to train without a SEANet that learns")
+        if self.preset != "tiny" and not self.checkpoint:
+            raise ValueError(f"preset ({self.preset}) starts from a checkpoint of AV-HuBERT: name it in checkpoint")
+        if not self.eval_splits or self.voices < 0 or self.seed < 0:
+            raise ValueError("eval_splits must name a split, voices and seed must be >= 0")
+        for name in ("max_steps", "batch_clips", "accumulate"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} ({value}) must be >= 1, or empty")
+        self.condition_params()
+
+    def condition_params(self) -> ConditionParams:
+        return ConditionParams(names=self.conditions, babble=self.babble, noise=self.heard_noise, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training: of what, on which inputs, and how."""
+
+    name: PhaseName
+    use: Use
+    fit: FitParams
+    batch: BatchParams
+    noise: NoiseParams
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of what starts from scratch, and the phases in their order."""
+
+    encoder: AVHubertConfig
+    decoder: dict[str, Any]  # of a new decoder, but for the vocabulary; empty: MCoRec's
+    seanet: dict[str, int]
+    ctc_weight: float
+    frame_loss: float
+    choose: Literal["last", "wer"]
+    separation: SeparationParams
+    phases: tuple[Phase, ...]
+
+    def phase(self, name: PhaseName) -> Phase | None:
+        return next((phase for phase in self.phases if phase.name == name), None)
+
+
+# Settings that worked on 300 sentences of one GRID speaker; a batch of SEANet's own has crops of its clips.
+_TINY_NOISE = NoiseParams(interferers=(0, 1, 6, 6), among=(0, 0), voices_snr=(-5, 20), shortest=0.5)
+_TINY = Recipe(
+    encoder=AVHubertConfig.preset("tiny"),
+    decoder={"width": 128, "layers": 2, "heads": 4, "inner": 512},
+    seanet=dict(SIZES["tiny"]),
+    ctc_weight=0.3,
+    frame_loss=8.0,
+    choose="last",
+    separation=SeparationParams(crop=38),
+    phases=(
+        Phase(
+            "seanet",
+            "both",
+            FitParams(epochs=30, lr=1e-3, weight_decay=0.0, schedule="onecycle", warmup=0.1, clip=5.0),
+            BatchParams(clips=8),
+            NoiseParams(interferers=(1,), voices_snr=(-5, 5), shortest=0.5),
+        ),
+        Phase(
+            "audio",
+            "audio",
+            FitParams(
+                epochs=30,
+                lr=1.5e-3,
+                weight_decay=0.01,
+                schedule="onecycle",
+                warmup=0.3,
+                clip=20.0,
+                precision="bfloat16",
+            ),
+            BatchParams(clips=8),
+            _TINY_NOISE,
+        ),
+        Phase(
+            "both",
+            "both",
+            FitParams(
+                epochs=26,
+                lr=1.2e-3,
+                weight_decay=0.01,
+                schedule="onecycle",
+                warmup=0.3,
+                clip=20.0,
+                precision="bfloat16",
+            ),
+            BatchParams(clips=8),
+            _TINY_NOISE,
+        ),
+        Phase(
+            "joint",
+            "both",
+            FitParams(
+                epochs=6, lr=2e-4, weight_decay=0.01, schedule="linear", warmup=0.1, clip=20.0, precision="bfloat16"
+            ),
+            BatchParams(clips=8),
+            _TINY_NOISE,
+        ),
+    ),
+)
+
+# Published for MCoRec: AdamW, 1e-4, up in 4000 of 400000 steps, then down on a line; 24 clips a step, on two GPUs, in
+# two parts each.
+_FINE = FitParams(epochs=10, accumulate=2, precision="bfloat16", checkpoint_every=2000)
+_BATCH = BatchParams(clips=24, frames=24 * 375, time_masks=True)
+_MCOREC = ("lrs2:0.25", "vox2:0.10", "avyt:0.20", "avyt-mix:0.25", "mcorec:0.20")
+
+
+def _tuned(encoder: AVHubertConfig, fit: FitParams, batch: BatchParams, noise: NoiseParams) -> Recipe:
+    """A recipe that only fine-tunes, from checkpoints."""
+    return Recipe(
+        encoder=encoder,
+        decoder={},
+        seanet=dict(SIZES["published"]),
+        ctc_weight=0.1,
+        frame_loss=0.0,
+        choose="wer",
+        separation=SeparationParams(),
+        phases=(Phase("joint", "both", fit, batch, noise),),
+    )
+
+
+_PRESETS: dict[str, Recipe] = {
+    "tiny": _TINY,
+    "base": _tuned(AVHubertConfig.preset("base"), _FINE, _BATCH, NoiseParams()),
+    "large": _tuned(AVHubertConfig.preset("large"), _FINE, _BATCH, NoiseParams()),
+    "mcorec": _tuned(
+        AVHubertConfig.preset("large"),
+        replace(_FINE, epochs=100, max_steps=400_000),
+        replace(_BATCH, mixture=_MCOREC),
+        NoiseParams(),
+    ),
+}
+
+
+def recipe(p: AvsrParams) -> Recipe:
+    """The preset, with what the parameters say in its place, and only the phases that there is something to do in."""
+    found = _PRESETS[p.preset]
+    phases = [_changed(phase, p) for phase in found.phases]
+    return replace(
+        found,
+        phases=tuple(phase for phase in phases if phase and _needed(phase.name, p)),
+        frame_loss=found.frame_loss if p.frame_loss is None else p.frame_loss,
+        choose=p.choose or found.choose,
+    )
+
+
+def _needed(name: PhaseName, p: AvsrParams) -> bool:
+    if name == "seanet":
+        return p.use_seanet and p.seanet_checkpoint is None
+    if name in ("audio", "both"):
+        return p.checkpoint is None
+    return p.use_seanet or p.checkpoint is not None
+
+
+def _changed(phase: Phase, p: AvsrParams) -> Phase | None:
+    """The phase with the parameters' values; None where it lasts no epoch. Rates and steps are those of `joint`."""
+    epochs = getattr(p.epochs, phase.name)
+    if epochs == 0:
+        return None
+    joint = phase.name == "joint"
+    fit = {"epochs": epochs, "max_steps": p.max_steps, "accumulate": p.accumulate, "precision": p.precision}
+    fit |= {"lr": p.lr} if joint else {}
+    noise = {"folder": p.noise_folder, "noise_snr": p.noise_snr}
+    noise |= {"interferers": p.interferers, "voices_snr": p.voices_snr} if phase.name != "seanet" else {}
+    return replace(
+        phase,
+        fit=_with(replace(phase.fit, seed=p.seed), fit),
+        batch=_with(replace(phase.batch, seed=p.seed), {"clips": p.batch_clips, "mixture": p.mixture}),
+        noise=_with(phase.noise, noise),
+    )
+
+
+def _with(block: Any, values: dict[str, Any]) -> Any:
+    return replace(block, **{name: value for name, value in values.items() if value is not None})

@@ -1,0 +1,198 @@
+"""SEANet by itself: its published objective, its sizes, and how much of a voice it gets out of a mixture."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from pystoi import stoi
+from torch import Tensor, nn
+
+from avs.avsr.batch import Batch
+from avs.avsr.recognizers import Loss
+from avs.avsr.seanet import SAMPLES_PER_FRAME, SEANet, Stages, separate
+from avs.core.errors import InputError
+from avs.core.media import RATE
+from avs.core.params import params
+from avs.core.stats import paired_bootstrap
+
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "published": {"N": 256, "L": 40, "B": 64, "H": 128, "K": 100, "R": 6},
+    "tiny": {"N": 128, "L": 160, "B": 32, "H": 64, "K": 24, "R": 2},
+}
+Lips = Literal["right", "wrong", "none"]
+
+_EPS = 1e-6  # as published, of sums of squares
+
+
+@params
+class SeparationParams:
+    """Of training SEANet by itself. Published: others 0.1, crop 100 (4 s).
+
+    others: weight of the noise and of the earlier stages, beside the last voice's 1; crop: frames of each clip that a
+    step hears, all of it where there are no more.
+    """
+
+    others: float = 0.1
+    crop: int = 100
+
+    def __post_init__(self) -> None:
+        if self.others < 0 or self.crop < 1:
+            raise ValueError(f"others ({self.others}) must be >= 0 and crop ({self.crop}) >= 1")
+
+
+def si_sdr(found: Tensor, wanted: Tensor) -> Tensor:
+    """Scale-invariant ratio of signal to distortion in dB, [...,S] -> [...]; differentiable, also at silence.
+
+    With both at mean 0 and p = <found, wanted> wanted / |wanted|^2: 10 log10(|p|^2 / |found - p|^2) (Le Roux et al.,
+    "SDR - half-baked or well done?", 2019). Silence has -60.
+    """
+    if found.shape[-1] != wanted.shape[-1]:
+        raise InputError(f"found ({list(found.shape)}) and wanted ({list(wanted.shape)}) must be of one length")
+    found, wanted = (x - x.mean(-1, keepdim=True) for x in (found, wanted))
+    share = (found * wanted).sum(-1, keepdim=True) / (wanted.square().sum(-1, keepdim=True) + _EPS)
+    part = share * wanted
+    ratio = part.square().sum(-1) / ((found - part).square().sum(-1) + _EPS)
+    return 10 * torch.log10(ratio + _EPS)
+
+
+def objective(stages: Stages, voice: Tensor, noise: Tensor, others: float = 0.1) -> Loss:
+    """Less the SI-SDR of the last voice, and `others` times that of the last noise and of both after earlier stages.
+
+    voice, noise: [B,S], what the stages should have found. The mean over clips; where a clip has no noise, none of
+    its noises counts. Source: SEANet's training code (arXiv 2404.18501).
+    """
+    of_voice = si_sdr(stages.speech, voice)  # [R,B]
+    of_noise = si_sdr(stages.noise, noise) * noise.any(-1)
+    last, rest = of_voice[-1], of_voice[:-1].sum(0) + of_noise.sum(0)
+    parts = {"si_sdr": last.mean().detach(), "noise_si_sdr": of_noise[-1].mean().detach()}
+    return Loss(-(last + others * rest).mean(), parts)
+
+
+class Separation(nn.Module):
+    """SEANet with its own objective: a batch -> its loss, which needs no words."""
+
+    def __init__(self, seanet: SEANet, p: SeparationParams | None = None) -> None:
+        super().__init__()
+        self.seanet, self.params = seanet, p or SeparationParams()
+
+    def forward(self, batch: Batch) -> Loss:
+        mixture, voice, visual = crops(batch, self.params.crop)
+        return objective(self.seanet(mixture, visual, stages=True), voice, mixture - voice, self.params.others)
+
+
+def crops(batch: Batch, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixture, voice [B,640 n] and MuSE features [B,n,512] of n = min(frames, T) frames from a place drawn by clip.
+
+    A clip that is shorter starts again from its beginning: zeros would change all of SEANet's result. The place hangs
+    on PyTorch's generator and the clip's key only, so that it is the same however a batch is shared out.
+    """
+    muse = muse_of(batch)
+    count, seed = min(frames, muse.shape[1]), int(torch.randint(2**31, ()))
+    starts = [_start(seed, clip, own - count) for clip, own in zip(batch.clips, batch.frames, strict=True)]
+    lengths = torch.tensor(batch.frames)[:, None]
+    places = ((torch.tensor(starts)[:, None] + torch.arange(count)) % lengths).to(muse.device)
+    rows = torch.arange(len(batch), device=muse.device)[:, None]
+    sounds = (x.unflatten(1, (-1, SAMPLES_PER_FRAME))[rows, places].flatten(1) for x in (batch.mixture, batch.voice))
+    return *sounds, muse[rows, places]
+
+
+def _start(seed: int, clip: str, spare: int) -> int:
+    return int(np.random.default_rng([seed, zlib.crc32(clip.encode())]).integers(spare + 1)) if spare > 0 else 0
+
+
+def muse_of(batch: Batch) -> Tensor:
+    if batch.muse is None:
+        raise InputError("SEANet needs MuSE's features, and this batch has none")
+    return batch.muse
+
+
+def with_lips(batch: Batch, lips: Lips) -> Batch:
+    """The batch as it is, with the next clip's lips in each row, from its start again where they end, or with none."""
+    if lips not in get_args(Lips):
+        raise InputError(f"lips ({lips!r}) must be one of {', '.join(get_args(Lips))}")
+    muse = muse_of(batch)
+    if lips == "wrong":
+        if len(set(batch.clips)) < 2:
+            raise InputError(f"wrong lips need two clips in a batch, and this one has {', '.join(batch.clips)}")
+        muse = torch.stack([_others(batch, muse, row) for row in range(len(batch))])
+    return replace(batch, muse=muse if lips != "none" else torch.zeros_like(muse))
+
+
+def _others(batch: Batch, muse: Tensor, row: int) -> Tensor:
+    """The features of the next other clip [T,512], zeros in the padding of the row."""
+    size = len(batch)
+    other = next(r % size for r in range(row + 1, row + size) if batch.clips[r % size] != batch.clips[row])
+    own, places = batch.frames[row], torch.arange(muse.shape[1], device=muse.device)
+    return muse[other, places % batch.frames[other]] * (places < own)[:, None]
+
+
+@dataclass(frozen=True)
+class Separated:
+    """SI-SDR in dB and STOI of one clip, before and after. NaN: STOI of too little speech (0.4 s)."""
+
+    clip: str
+    si_sdr_before: float
+    si_sdr: float
+    stoi_before: float
+    stoi: float
+
+    def gain(self, measure: str) -> float:
+        return getattr(self, measure) - getattr(self, f"{measure}_before")
+
+
+def judge(seanet: SEANet, batches: Iterable[Batch], lips: Lips = "right") -> list[Separated]:
+    """What SEANet makes of each clip of the batches; it is left in the mode it was in."""
+    was = seanet.training
+    seanet.eval()
+    try:
+        return [row for batch in batches for row in _judged(seanet, with_lips(batch, lips))]
+    finally:
+        seanet.train(was)
+
+
+def _judged(seanet: SEANet, batch: Batch) -> list[Separated]:
+    with torch.inference_mode():
+        found = separate(seanet, batch.mixture, muse_of(batch), batch.frames)
+    rows = []
+    for row, (clip, frames) in enumerate(zip(batch.clips, batch.frames, strict=True)):
+        sounds = (x[row, : frames * SAMPLES_PER_FRAME].double().cpu() for x in (batch.mixture, found, batch.voice))
+        before, after, voice = sounds
+        of = [float(si_sdr(x, voice)) for x in (before, after)] + [intelligibility(x, voice) for x in (before, after)]
+        rows.append(Separated(clip, *of))
+    return rows
+
+
+def intelligibility(found: Tensor, wanted: Tensor) -> float:
+    """STOI (Taal et al. 2011) of sounds [S] at 16 kHz, in [0, 1] as a rule; NaN where too little is said."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
+        try:
+            return float(stoi(wanted.numpy(), found.numpy(), RATE))
+        except RuntimeWarning:
+            return float("nan")
+
+
+def summary(rows: Sequence[Separated]) -> dict[str, dict[str, float]]:
+    """Means of si_sdr, stoi and of what each gained, with 95 % intervals over clips: `{NAME: {mean, low, high}}`."""
+    measures = {
+        "si_sdr": [row.si_sdr for row in rows],
+        "si_sdr_gain": [row.gain("si_sdr") for row in rows],
+        "stoi": [row.stoi for row in rows],
+        "stoi_gain": [row.gain("stoi") for row in rows],
+    }
+    return {name: interval(values) for name, values in measures.items()}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """{mean, low, high} over clips with 95 % interval; NaN is left out."""
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return dict.fromkeys(("mean", "low", "high"), float("nan"))
+    mean, low, high, _ = paired_bootstrap(known, [0.0] * len(known))
+    return {"mean": mean, "low": low, "high": high}

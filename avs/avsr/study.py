@@ -1,0 +1,284 @@
+"""The speech study: trains what the recipe says, phase by phase, and hears what each model understands.
+
+A phase's weights lie in the item store under a key of all that decides them, so that a killed run goes on, and runs
+that differ in a later phase share the earlier ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from avs.avsr import launch
+from avs.avsr.batch import Batch
+from avs.avsr.conditions import CLEAN, Interference
+from avs.avsr.data import BatchParams, Kept, SpeechData
+from avs.avsr.evaluate import evaluate
+from avs.avsr.mixtures import Mixtures, write_mixtures
+from avs.avsr.model import AvsrModel
+from avs.avsr.noise import NoiseParams
+from avs.avsr.orders import Order
+from avs.avsr.recipes import AvsrParams, Phase, recipe
+from avs.avsr.recognizers import Loss, Recognizer
+from avs.avsr.runs import run_folder
+from avs.avsr.scores import CONTROLS, SEPARATE, Heard, score
+from avs.avsr.seanet import SEANet
+from avs.avsr.separation import Separation, interval, judge
+from avs.avsr.start import start
+from avs.avsr.train import Fitted, fit
+from avs.avsr.voices import write_voices
+from avs.core.errors import InputError
+from avs.core.execute import one_thread
+from avs.lips.cache import MuseFeatures
+from avs.lips.media import SpeechClip, SpeechShards
+
+PLAIN = ("audio", "video", "av")
+VERSION = 1  # raise when a phase's result changes
+
+
+@dataclass
+class Study:
+    """What came of a run: the networks, how each phase went, and what was heard and separated."""
+
+    recognizer: Recognizer
+    seanet: SEANet | None
+    fitted: dict[str, Fitted]
+    rows: list[Heard] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    separated: dict[str, Any] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, Any]:
+        return score(self.rows) | self.separated
+
+
+def run_study(
+    media: Path,
+    muse: Path,
+    mixed: Path,
+    p: AvsrParams,
+    *,
+    curves: Path | None = None,
+    voices: Path | None = None,
+    device: str = "auto",
+) -> Study | None:
+    """Train and evaluate. media, muse: of the stages before; mixed: where evaluation's mixtures are, or will be.
+
+    curves, voices: folders for learning curves, and for sounds of some clips. In one of several processes that train
+    together, all but the first return None, and all do that were started for a process that evaluates itself.
+    Raises InputError, before any training, for data, features, checkpoints and conditions that do not fit.
+    """
+    accelerator = launch.accelerator(device)
+    trainer = Trainer(media, muse, p, curves, accelerator)
+    trainer.check()
+    evaluates = accelerator.is_main_process and not launch.for_another()
+    if evaluates:
+        mixtures = trainer.mixtures(mixed)
+    trainer.apart()
+    before = copy.deepcopy(trainer.system) if evaluates else None
+    trainer.together()
+    if before is None:
+        return None
+    study = Study(trainer.start.recognizer, trainer.start.seanet, trainer.fitted)
+    _evaluate(study, trainer, before, mixtures, voices)
+    return study
+
+
+class Trainer:
+    """Takes a start through the phases of a recipe."""
+
+    def __init__(self, media: Path, muse: Path, p: AvsrParams, curves: Path | None, accelerator: Accelerator) -> None:
+        self.p, self.recipe, self._curves, self._accelerator = p, recipe(p), curves, accelerator
+        self.shards = SpeechShards(media)
+        self.muse = MuseFeatures(muse) if p.use_seanet else None
+        splits = {split for phase in self.recipe.phases for split in phase.batch.train}
+        said = [clip.transcript for clip in self.shards.clips if clip.split in splits]
+        if not said:
+            raise InputError(f"{media}: none of {len(self.shards.clips)} clips is of split {', '.join(sorted(splits))}")
+        self.start = start(p, self.recipe, said)
+        self.fitted: dict[str, Fitted] = {}
+        self._kept = Kept()
+        self._done: list[str] = list(self.start.digests)  # all that decides the weights so far
+
+    def data(self, phase: Phase) -> SpeechData:
+        """What a phase trains on. SEANet takes part in the first and the last one."""
+        return self._clips(phase.batch, phase.noise, self.muse if phase.name in ("seanet", "joint") else None)
+
+    def heard(self, splits: Sequence[str], mixed: Mixtures | None) -> _Heard:
+        """Clips of splits as evaluation hears them."""
+        return _Heard(self._clips(self.recipe.phases[-1].batch, NoiseParams(), self.muse, mixed), splits)
+
+    def _clips(
+        self, batch: BatchParams, noise: NoiseParams, muse: MuseFeatures | None, mixed: Mixtures | None = None
+    ) -> SpeechData:
+        scope = self.p.seanet_scope
+        tokenizer, kept = self.start.tokenizer, self._kept
+        return SpeechData(self.shards, muse, tokenizer, batch, noise, mixed=mixed, seanet_scope=scope, kept=kept)
+
+    def mixtures(self, folder: Path) -> Mixtures:
+        """Evaluation's mixtures, written where they are not there yet."""
+        p, data = self.p, self.data(self.recipe.phases[0])
+        clips = [clip for split in p.eval_splits for clip in data.clips(split)]
+        write_mixtures(folder, clips, Interference(p.condition_params(), self.shards.clips, data.voice))
+        return Mixtures(folder)
+
+    def check(self) -> None:
+        """Raise InputError for all that would stop a phase, before the first one begins."""
+        if not self.recipe.phases:
+            raise InputError("avsr.epochs leaves no phase to train in")
+        for phase in self.recipe.phases:
+            self.data(phase).check(self.p.eval_splits)
+
+    def apart(self) -> None:
+        """Train the networks each by itself, as far as the recipe has it."""
+        words = len(self.data(self.recipe.phases[0]).words)
+        seanet, recognizer = self.start.seanet, self.start.recognizer
+        self.system = AvsrModel(recognizer, None, words=words, frame_loss=self.recipe.frame_loss)
+        for phase in self.recipe.phases:
+            if phase.name == "seanet" and seanet is not None:
+                self._fit(phase, Separation(seanet, self.recipe.separation), asdict(self.recipe.separation))
+            elif phase.name in ("audio", "both"):
+                self._fit(phase, self.system, self.described())
+        self.system.seanet = seanet
+
+    def together(self) -> None:
+        """Train both on through the recognizer's loss alone."""
+        phase = self.recipe.phase("joint")
+        if phase is None:
+            return
+        if self.p.freeze_seanet and self.system.seanet is not None:
+            self.system.seanet.freeze()
+        if self.p.freeze_avhubert:
+            self.system.freeze_recognizer()
+        self._fit(phase, self.system, self.described() | {"freeze": [self.p.freeze_seanet, self.p.freeze_avhubert]})
+
+    def described(self) -> dict[str, Any]:
+        r = self.recipe
+        return {
+            "encoder": asdict(self.start.recognizer.encoder.config),
+            "decoder": asdict(self.start.recognizer.decoder.config),
+            "seanet": r.seanet,
+            "weights": [r.ctc_weight, r.frame_loss],
+            "seed": self.p.seed,
+        }
+
+    def _fit(self, phase: Phase, model: Any, described: dict[str, Any]) -> None:
+        data = self.data(phase)
+        use = phase.use
+        loss: Callable[[Batch], Loss] = model if phase.name == "seanet" else lambda batch: model(batch, use)
+        chosen = self.recipe.choose == "wer" and phase.name == "joint"
+        parts = {"study": VERSION, "phase": phase.name, "use": use, "model": described, "after": self._done}
+        fitted_by = {"fit": _decisive(phase), "data": data.described(), "chosen": self.recipe.choose if chosen else ""}
+        folder = run_folder(**parts, **fitted_by)
+        self.fitted[phase.name] = fit(
+            model,
+            loss,
+            _Training(data),
+            phase.fit,
+            folder,
+            name=phase.name,
+            score=self._score if chosen else None,
+            curves=self._curves and self._curves / phase.name,
+            accelerator=self._accelerator,
+        )
+        self._done = [*self._done, folder.name]
+
+    def _score(self) -> float:
+        """WER on clean clips of `val`, with all that the system has."""
+        name = "av" if self.system.seanet is None else "av_seanet"
+        heard = self.heard(("val",), None)
+        found = evaluate(
+            self.system, self.start.tokenizer, heard.clips, heard.batches, [CLEAN], self.p.evaluation, models=[name]
+        )
+        return float(found.metrics()["wer"][name][CLEAN]["wer"])
+
+
+def _decisive(phase: Phase) -> dict[str, Any]:
+    """What of a phase's parameters decides its weights: how often one looks at it does not."""
+    return {name: value for name, value in asdict(phase.fit).items() if name not in ("checkpoint_every", "log_every")}
+
+
+class _Training:
+    """Batches of an epoch, for `fit`."""
+
+    def __init__(self, data: SpeechData) -> None:
+        self._data = data
+
+    def epoch(self, number: int) -> list[Order]:
+        return self._data.epoch(number)
+
+    def batch(self, order: Order, epoch: int) -> Batch:
+        return self._data.batch(order, epoch, training=True)
+
+
+class _Heard:
+    """Batches of some splits in any condition, for `evaluate`."""
+
+    def __init__(self, data: SpeechData, splits: Sequence[str]) -> None:
+        self.data, self._splits = data, splits
+        self.clips: Sequence[SpeechClip] = [clip for split in splits for clip in data.clips(split)]
+
+    def batches(self, condition: str) -> Iterator[Batch]:
+        for split in self._splits:
+            yield from self.data.batches(self.data.evaluation(split), condition=condition)
+
+
+def _evaluate(study: Study, trainer: Trainer, before: AvsrModel, mixtures: Mixtures, voices: Path | None) -> None:
+    """What each model hears in each condition, and what SEANet gets out of it."""
+    p, after = trainer.p, trainer.system
+    heard = trainer.heard(p.eval_splits, mixtures)
+    if voices is not None:
+        _keep_voices(voices, trainer, heard)
+
+    def by(model: AvsrModel, names: Sequence[str]) -> list[Heard]:
+        found = evaluate(
+            model, trainer.start.tokenizer, heard.clips, heard.batches, p.conditions, p.evaluation, models=names
+        )
+        study.notes += [note for note in found.notes if note not in study.notes]
+        return found.rows
+
+    if after.seanet is None:
+        study.rows = by(after, PLAIN)
+        return
+    study.rows = by(before, PLAIN)
+    study.rows += [replace(row, model=SEPARATE[row.model]) for row in by(before, list(SEPARATE))]
+    study.rows += by(after, [*SEPARATE, *CONTROLS])
+    assert before.seanet is not None
+    study.separated = _separated(trainer, before.seanet, heard)
+
+
+def _separated(trainer: Trainer, before: SEANet, heard: _Heard) -> dict[str, Any]:
+    """SI-SDR and STOI of the mixture and of SEANet's voice, and what it gains: with the clip's lips, with those of
+    another clip, and, before it was trained jointly, as `separate`."""
+    found: dict[str, Any] = {"si_sdr": {}, "stoi": {}}
+    after = trainer.system.seanet
+    assert after is not None
+    for condition in (name for name in trainer.p.conditions if name != CLEAN):
+        right = judge(after, heard.batches(condition), "right")
+        wrong = judge(after, heard.batches(condition), "wrong")
+        apart = judge(before, heard.batches(condition), "right")
+        for measure, rows in found.items():
+            rows[condition] = {
+                "mixture": interval([getattr(row, f"{measure}_before") for row in right]),
+                "seanet": interval([getattr(row, measure) for row in right]),
+                "improvement": interval([row.gain(measure) for row in right]),
+                "wrong_lips": interval([row.gain(measure) for row in wrong]),
+                "separate": interval([row.gain(measure) for row in apart]),
+            }
+    return found
+
+
+def _keep_voices(folder: Path, trainer: Trainer, heard: _Heard) -> None:
+    """Sounds of some clips, for the page: the mixture in each condition, and what SEANet makes of it."""
+    system = trainer.system.eval()
+    for clip in heard.clips[: trainer.p.voices]:
+        for condition in trainer.p.conditions:
+            batch = heard.data.batch([clip], condition=condition).to(next(system.parameters()).device)
+            with torch.inference_mode(), one_thread():
+                voice = None if system.seanet is None else system.voices(batch)[0].cpu().numpy()
+            write_voices(folder, clip.key, condition, batch.mixture[0].cpu().numpy(), voice)
