@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from avs.avsr.avhubert import AVHubertConfig
 from avs.avsr.batch import Batch
 from avs.avsr.decoders import DecoderConfig
 from avs.avsr.model import AvsrModel
-from avs.avsr.recognizers import CtcAttention, Loss
-from avs.avsr.seanet import SEANet, separate
+from avs.avsr.recognizers import CtcAttention
+from avs.avsr.seanet import SEANet
+from avs.avsr.separation import Separation, SeparationParams
 
 VOCABULARY = 6
 SILENT = {"dropout": 0.0, "attention_dropout": 0.0, "modality_dropout": 0.0}
@@ -67,24 +67,16 @@ def system(**encoder: Any) -> AvsrModel:
     return AvsrModel(recognizer(**encoder), seanet(), words=3, frame_loss=1.0)
 
 
-class Separator(nn.Module):
-    """SEANet on its own; a loss for tests."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seanet = seanet()
-
-    def forward(self, batch: Batch) -> Loss:
-        assert batch.muse is not None
-        found = separate(self.seanet, batch.mixture, batch.muse, batch.frames)
-        return Loss(functional.mse_loss(found, batch.voice), {})
+def separation() -> Separation:
+    """SEANet with its own objective, on all of the longest clip's frames."""
+    return Separation(seanet(), SeparationParams(crop=25))
 
 
 # more than one length; a length that one process has for itself; fewer rows than processes; rows around SEANet
 SHARED: dict[str, tuple[Callable[[], nn.Module], Noise]] = {
     "system": (lambda: system(modality_dropout=0.5), Noise([3, 2, 3, 2, 3], [3, 3, 2, 3], [2])),
     "scope": (system, Noise([3, 3, 2, 3, 2], scope=[True, False, True, True, False])),
-    "separator": (Separator, Noise([3, 3, 3])),
+    "separation": (separation, Noise([3, 2, 2], [3])),
     "resnet": (lambda: recognized(front_end="resnet18"), Noise([2, 1, 2])),
     "few": (lambda: recognized(), Noise([3, 2, 3, 2, 3], [3])),
 }

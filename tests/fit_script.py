@@ -18,7 +18,7 @@ from avs.avsr.recognizers import Loss
 from avs.avsr.train import FitParams, Fitted, fit
 from avs.core.execute import one_thread
 
-LONG = FitParams(epochs=3, lr=1e-3, warmup=0.2, checkpoint_every=2, log_every=2, seed=3)
+LONG = FitParams(epochs=3, lr=1e-3, warmup=0.2, checkpoint_every=2, log_every=5, seed=3)
 SHORT = FitParams(epochs=1, lr=1e-6, warmup=0.0, weight_decay=0.0, log_every=1)
 DROPPING = {"dropout": 0.1, "attention_dropout": 0.1, "modality_dropout": 0.5}
 

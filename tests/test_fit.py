@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,15 +14,16 @@ from typing import Any
 
 import pytest
 import torch
-from fit_models import Noise, Separator, recognized, recognizer, seanet, system
-from fit_script import LONG, SHORT, long_run, shared_run
+from fit_models import Noise, recognized, recognizer, seanet, separation, system
+from fit_script import SHORT, long_run, shared_run
 from torch import Tensor, nn
 
-from avs.avsr import train
+from avs.avsr import runs
 from avs.avsr.batch import Batch
 from avs.avsr.model import AvsrModel
 from avs.avsr.recognizers import Loss
-from avs.avsr.train import FitParams, fit, run_folder
+from avs.avsr.runs import run_folder
+from avs.avsr.train import FitParams, fit
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
 
@@ -100,6 +102,26 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     assert files(tmp_path / "one") == files(tmp_path / "two") != {}
 
 
+def test_one_training_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another process that trains the same is waited for, and its weights are taken."""
+    model, data = recognized(), Noise([2])
+    fit(model, model, data, SHORT, tmp_path / "other")
+
+    def held(_file: object, how: int) -> None:
+        if how & fcntl.LOCK_NB:
+            raise BlockingIOError
+        (tmp_path / "other/weights.pt").rename(tmp_path / "own/weights.pt")
+
+    monkeypatch.setattr(runs.fcntl, "flock", held)
+    fresh = recognized()
+    fit(fresh, fresh, data, SHORT, tmp_path / "own")
+    assert "own: waiting for another process that trains this" in capsys.readouterr().err
+    assert data.read == [(0, 0)]
+    assert same(weights(fresh), weights(model))
+
+
 def test_accumulated_parts_equal_their_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five clips of two lengths in one part, in two (3 + 2) and in nine, of which four are empty."""
     monkeypatch.setattr("fit_script.SHARED", {"parts": (recognized, Noise([3, 2, 3, 2, 3], [3]))})
@@ -132,8 +154,8 @@ def test_what_is_frozen_stays(tmp_path: Path, part: str) -> None:
 
 
 def test_what_has_no_gradient_does_not_decay(tmp_path: Path) -> None:
-    """SEANet's first `cross` and what only the last noise needs are no part of the last voice."""
-    model = Separator()
+    """SEANet's first `cross`, which is never asked."""
+    model = separation()
     before = weights(model)
     fit(model, model, Noise([2, 2]), FitParams(epochs=1, lr=1e-2, weight_decay=0.5, warmup=0.0), tmp_path)
     still = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
@@ -224,7 +246,7 @@ def test_folders_are_told_apart_by_what_decides(monkeypatch: pytest.MonkeyPatch)
     one = run_folder(data="grid", seed=0)
     assert one == run_folder(seed=0, data="grid")
     assert one != run_folder(data="grid", seed=1)
-    monkeypatch.setattr(train, "VERSION", train.VERSION + 1)
+    monkeypatch.setattr(runs, "VERSION", runs.VERSION + 1)
     assert one != run_folder(data="grid", seed=0)
 
 
@@ -242,8 +264,3 @@ def test_folders_are_told_apart_by_what_decides(monkeypatch: pytest.MonkeyPatch)
 def test_wrong_values(values: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         FitParams(**values)
-
-
-def test_the_long_run_is_long_enough() -> None:
-    """The kill falls between two checkpoints of an epoch that is not the first."""
-    assert (LONG.epochs, LONG.checkpoint_every) == (3, 2)

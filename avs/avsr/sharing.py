@@ -1,8 +1,8 @@
 """A batch shared out to processes so that its loss and gradients are those that one process would find.
 
 Each process takes some rows, and gradients are added up. What looks at several rows at once are batch norms in
-training: their statistics are of all processes' rows. SEANet meets rows of one length together, so its norms take the
-statistics of that length: over all processes if each has such a row, else one process has all of them.
+training: their statistics are of all processes' rows. In an AvsrModel SEANet meets rows of one length together, so its
+norms take the statistics of that length: over all processes if each has such a row, else one process has all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from avs.avsr.batch import Batch
-from avs.avsr.seanet import SEANet
+from avs.avsr.model import AvsrModel
+from avs.avsr.seanet import SAMPLES_PER_FRAME, SEANet
 
 _Found = tuple[int, Tensor, Tensor]  # which norm, mean, variance without bias
 
@@ -60,7 +61,7 @@ class Norms:
         modules = list(model.modules()) if shared else []
         self.found = [module for module in modules if isinstance(module, _BatchNorm) and module.training]
         self._seanets = [module for module in modules if isinstance(module, SEANet) and module.training]
-        self.by_length = bool(self._seanets)
+        self.by_length = any(isinstance(module, AvsrModel) and module.seanet in self._seanets for module in modules)
         self._share, self._alone = Shares(()), False
         self._place = (0, 0)  # part of the step, and length of clips within SEANet
         self._statistics: dict[tuple[int, int], list[_Found]] = defaultdict(list)
@@ -97,7 +98,7 @@ class Norms:
         self._apart = False
 
     def _enter(self, _net: nn.Module, given: tuple[Tensor, ...]) -> None:
-        length = given[1].shape[1]
+        length = given[0].shape[1] // SAMPLES_PER_FRAME
         self._place = (self._place[0], length)
         self._alone = self._share.alone is None or length in self._share.alone
 
@@ -108,7 +109,7 @@ class Norms:
         norm = self.found[number]
         if not norm.training:
             return type(norm).forward(norm, x)
-        values = x.float().movedim(1, -1)
+        values = x.to(torch.promote_types(x.dtype, torch.float32)).movedim(1, -1)
         flat = values.flatten(0, -2)
         sums = self._sum(torch.cat([flat.sum(dim=0), flat.new_full((1,), len(flat))]))
         mean, count = sums[:-1] / sums[-1], sums[-1].detach()

@@ -26,11 +26,12 @@ from avs.avsr.noise import NoiseParams
 from avs.avsr.orders import Order
 from avs.avsr.recipes import AvsrParams, Phase, recipe
 from avs.avsr.recognizers import Loss, Recognizer
+from avs.avsr.runs import run_folder
 from avs.avsr.scores import CONTROLS, SEPARATE, Heard, score
 from avs.avsr.seanet import SEANet
 from avs.avsr.separation import Separation, interval, judge
 from avs.avsr.start import start
-from avs.avsr.train import Fitted, fit, run_folder
+from avs.avsr.train import Fitted, fit
 from avs.avsr.voices import write_voices
 from avs.core.errors import InputError
 from avs.core.execute import one_thread

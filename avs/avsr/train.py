@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import resource
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -26,15 +24,11 @@ from avs.avsr import launch
 from avs.avsr.batch import Batch
 from avs.avsr.curves import Curves
 from avs.avsr.recognizers import Loss
+from avs.avsr.runs import STATE, WEIGHTS, held, load, write
 from avs.avsr.schedules import Schedule, scheduler
 from avs.avsr.sharing import Norms, Shares, add_gradients, shares
-from avs.core import store
 from avs.core.errors import InputError
 from avs.core.params import params
-
-VERSION = 1  # of what training gives
-STATE, WEIGHTS = "state.pt", "weights.pt"
-"""What a training that goes on needs, and what is left of one that is over."""
 
 
 @params
@@ -118,12 +112,6 @@ class _State:
     best: _Best | None = None
 
 
-def run_folder(**parts: Any) -> Path:
-    """Where a training lies that depends on `parts` (JSON values) and nothing else; FitParams go in by `asdict`."""
-    key = store.item_key(version=VERSION, **parts)
-    return store.root() / "fit" / key[:2] / key
-
-
 def fit(
     model: nn.Module,
     loss: Callable[[Batch], Loss],
@@ -138,13 +126,13 @@ def fit(
 ) -> Fitted:
     """Train what of the model has gradients, in place; at the end it has the weights of the lowest score, or the last.
 
-    loss: of a batch by this model, a mean over its clips; SEANet, where it learns, meets the batch's rows `seanet`,
-    those of one length together. score: of the model in eval mode, asked in every process; that of the first counts.
-    folder: this training's own (`run_folder`): a killed one goes on there, of one that is over the weights are taken.
+    loss: of a batch by this model, a mean over its clips; if it asks SEANet outside of an AvsrModel, for all rows at
+    once. score: of the model in eval mode, asked in every process; that of the first counts.
+    folder: its own (`avs.avsr.runs.run_folder`), where a killed training goes on, and a finished one has its weights.
     curves: a folder for DVCLive. Raises InputError where there is nothing to train, or numbers stop being finite.
     """
     accelerator = accelerator or launch.accelerator()
-    with _held(folder, accelerator):
+    with held(folder, accelerator):
         model.to(accelerator.device)
         if (folder / WEIGHTS).exists():
             return _finished(model, folder, curves if accelerator.is_main_process else None)
@@ -152,7 +140,8 @@ def fit(
 
 
 def _finished(model: nn.Module, folder: Path, curves: Path | None) -> Fitted:
-    kept = _load(folder / WEIGHTS)
+    kept = load(folder / WEIGHTS)
+    (folder / STATE).unlink(missing_ok=True)  # where it was killed between the two
     model.load_state_dict(kept["weights"])
     fitted = Fitted(**kept["fitted"])
     with Curves(curves, fitted.history):
@@ -201,7 +190,7 @@ class _Fit:
                 self._step(batch)
                 spent += time.perf_counter() - started
                 bar.update()
-                bar.set_postfix(loss=f"{self.state.recent[-1]['loss']:.3g}")
+                bar.set_postfix(loss=f"{self.state.recent[-1]['loss']:.3g}", mb=_peak_mb(self.accelerator.device))
                 self._look(epoch, last, live)
         return self._finish(spent / max(1, self.state.step - first))
 
@@ -276,7 +265,7 @@ class _Fit:
         if self.accelerator.is_main_process:
             parts = {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
             state = vars(self.state) | {"best": self.state.best and self.state.best._asdict()}
-            _write(self.folder / STATE, {"steps": self.steps, "weights": self.model.state_dict(), **parts, **state})
+            write(self.folder / STATE, {"steps": self.steps, "weights": self.model.state_dict(), **parts, **state})
 
     def _resume(self) -> None:
         """Weights of the first process, or those of a checkpoint."""
@@ -285,7 +274,7 @@ class _Fit:
                 for value in self.model.state_dict().values():
                     value.copy_(broadcast(value))
             return
-        kept = _load(self.folder / STATE)
+        kept = load(self.folder / STATE)
         if kept["steps"] != self.steps:
             raise InputError(f"{self.folder / STATE} is of a training of {kept['steps']} steps, not of {self.steps}")
         self.model.load_state_dict(kept["weights"])
@@ -301,7 +290,7 @@ class _Fit:
         step, score = (state.best.step, state.best.score) if state.best else (state.step, None)
         fitted = Fitted(state.step, step, score, state.history)
         if self.accelerator.is_main_process:
-            _write(self.folder / WEIGHTS, {"weights": self.model.state_dict(), "fitted": asdict(fitted)})
+            write(self.folder / WEIGHTS, {"weights": self.model.state_dict(), "fitted": asdict(fitted)})
             (self.folder / STATE).unlink(missing_ok=True)
         return Fitted(state.step, step, score, state.history, seconds, _peak_mb(self.accelerator.device))
 
@@ -363,38 +352,6 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-
-
-def _write(path: Path, tree: dict[str, Any]) -> None:
-    with store.atomic(path) as file:
-        torch.save(tree, file)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read ({type(error).__name__}): remove it to train from the start"
-        ) from error
-
-
-@contextmanager
-def _held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """One training at a time in a folder; what a killed one left half-written is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        if accelerator.is_main_process:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                print(f"{folder}: waiting for another process that trains this", file=sys.stderr)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            for leftover in folder.glob(".partial-*"):
-                leftover.unlink()
-        accelerator.wait_for_everyone()
-        yield
-        accelerator.wait_for_everyone()
 
 
 def _peak_mb(device: torch.device) -> int:
