@@ -22,6 +22,7 @@ from avs.avsr.separation import (
     listen_by_frequency,
     objective,
     si_sdr,
+    standardized,
     summary,
     with_lips,
 )
@@ -225,6 +226,17 @@ def test_filters_by_frequency_give_the_sound_back() -> None:
         back(324, sound)
 
 
+def test_standardized_features_keep_what_moves() -> None:
+    rng = np.random.default_rng(0)
+    features = (5 + rng.standard_normal((75, 512)) * np.linspace(0.1, 2, 512)).astype(np.float32)
+    features[:, 7] = 3
+    found = standardized(features)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.delete(found.std(axis=0), 7), 1, atol=0.02)
+    assert not found[:, 7].any()
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_possible(name: str) -> None:
     with torch.device("meta"):
@@ -240,6 +252,8 @@ def test_sizes_are_possible(name: str) -> None:
     }
 
 
-def test_refuses_impossible_params() -> None:
+def test_refuses_clips_outside_the_scope_and_impossible_params() -> None:
+    with pytest.raises(InputError, match="cannot learn from clips outside its scope: b"):
+        Separation(SEANet(**SMALL))(replace(batch(), seanet=torch.tensor([True, False, True])))
     with pytest.raises(ValueError, match=r"others \(-1.0\) must be >= 0 and crop \(0\) >= 1"):
         SeparationParams(others=-1.0, crop=0)

@@ -28,6 +28,7 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 Lips = Literal["right", "wrong", "none"]
 
 _EPS = 1e-6  # as published, of sums of squares
+_STILL = 1e-3  # a feature's deviation far below which it is noise
 
 
 @params
@@ -75,13 +76,19 @@ def objective(stages: Stages, voice: Tensor, noise: Tensor, others: float = 0.1)
 
 
 class Separation(nn.Module):
-    """SEANet with its own objective: a batch -> its loss, which needs no words."""
+    """SEANet with its own objective: a batch -> its loss, which needs no words.
+
+    Raises InputError for a batch with rows that do not go through SEANet: such clips have no features to learn from.
+    """
 
     def __init__(self, seanet: SEANet, p: SeparationParams | None = None) -> None:
         super().__init__()
         self.seanet, self.params = seanet, p or SeparationParams()
 
     def forward(self, batch: Batch) -> Loss:
+        if not batch.seanet.all():
+            outside = [clip for clip, within in zip(batch.clips, batch.seanet.tolist(), strict=True) if not within]
+            raise InputError(f"SEANet cannot learn from clips outside its scope: {', '.join(outside)}")
         mixture, voice, visual = crops(batch, self.params.crop)
         return objective(self.seanet(mixture, visual, stages=True), voice, mixture - voice, self.params.others)
 
@@ -105,6 +112,16 @@ def listen_by_frequency(seanet: SEANet) -> SEANet:
         seanet.encoder.conv1d_U.weight.copy_(bank[:, None])
         seanet.decoder.basis_signals.weight.copy_(bank.T / 2)  # half of it from the cosines, half from the sines
     return seanet
+
+
+def standardized(features: np.ndarray) -> np.ndarray:
+    """MuSE's features of one clip, float32 [T,512], each at mean 0 and deviation 1 over it; 0 where still.
+
+    For untrained or other front-ends than the published one: what moves is a tenth of what such features are, and
+    SEANet, which takes them as they come, would hardly see it. Published weights were trained without.
+    """
+    moving = features - features.mean(axis=0)
+    return moving / (features.std(axis=0) + np.float32(_STILL))
 
 
 def crops(batch: Batch, frames: int) -> tuple[Tensor, Tensor, Tensor]:
