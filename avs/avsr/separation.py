@@ -23,7 +23,7 @@ from avs.core.stats import paired_bootstrap
 
 SIZES: Mapping[str, Mapping[str, int]] = {
     "published": {"N": 256, "L": 40, "B": 64, "H": 128, "K": 100, "R": 6, "head": 64},
-    "tiny": {"N": 256, "L": 160, "B": 32, "H": 64, "K": 24, "R": 2, "head": 16},
+    "tiny": {"N": 512, "L": 320, "B": 32, "H": 64, "K": 16, "R": 2, "head": 16},
 }
 Lips = Literal["right", "wrong", "none"]
 
