@@ -22,7 +22,7 @@ from avs.core.execute import one_thread
 from avs.core.store import sha256_file
 from avs.lips.visual_frontend import untrained_visual_frontend
 
-SIZES = {"N": 16, "L": 40, "B": 8, "H": 4, "R": 3}
+SIZES = {"N": 16, "L": 40, "B": 8, "H": 4, "R": 3, "head": 16}
 LOADERS = [load_seanet, load_visual_frontend]
 
 

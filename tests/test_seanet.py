@@ -180,7 +180,7 @@ def test_refuses_lengths_that_do_not_belong_together(
 def test_refuses_impossible_options() -> None:
     with pytest.raises(InputError, match=r"L \(41\) must be twice a divisor of 640"):
         SEANet(L=41)
-    with pytest.raises(InputError, match=r"R \(0\) must be >= 1"):
+    with pytest.raises(InputError, match=r"R \(0\) and head \(64\) must be >= 1"):
         SEANet(R=0)
     with pytest.raises(InputError, match=r"frames \(\[3, 4\]\) must be from 1 to 3"):
         separate(small(), *inputs(3, 2), [3, 4])

@@ -19,8 +19,10 @@ from avs.avsr.separation import (
     crops,
     intelligibility,
     judge,
+    listen_by_frequency,
     objective,
     si_sdr,
+    standardized,
     summary,
     with_lips,
 )
@@ -205,13 +207,53 @@ def test_summary_has_intervals_over_clips_and_leaves_out_what_is_not_known() -> 
     assert np.isnan(summary(rows[:1])["stoi"]["mean"])
 
 
+def test_filters_by_frequency_give_the_sound_back() -> None:
+    """All of it with all frequencies; with three quarters a tone that lies below the limit, and none above."""
+    torch.manual_seed(0)
+    sound = torch.randn(1, 3200)
+
+    def back(filters: int, sound: torch.Tensor) -> torch.Tensor:
+        network = listen_by_frequency(SEANet(**SMALL | {"N": filters}))
+        with torch.inference_mode():
+            return network._decode(torch.relu(network.encoder.conv1d_U(sound[:, None])).transpose(1, 2))
+
+    torch.testing.assert_close(back(320, sound)[:, 80:-80], sound[:, 80:-80], rtol=0, atol=1e-4)
+    time = torch.arange(3200)[None] / 16000
+    low, high = (torch.sin(2 * torch.pi * pitch * time) for pitch in (3000, 7500))
+    assert float(si_sdr(back(240, low), low)) > 15
+    assert float(back(240, high).square().mean()) < 0.05
+    with pytest.raises(InputError, match=r"N \(324\) must be 4 times a number from 1 to L / 2 \(80\)"):
+        back(324, sound)
+
+
+def test_standardized_features_keep_what_moves() -> None:
+    rng = np.random.default_rng(0)
+    features = (5 + rng.standard_normal((75, 512)) * np.linspace(0.1, 2, 512)).astype(np.float32)
+    features[:, 7] = 3
+    found = standardized(features)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.delete(found.std(axis=0), 7), 1, atol=0.02)
+    assert not found[:, 7].any()
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_possible(name: str) -> None:
     with torch.device("meta"):
         SEANet(**SIZES[name])
-    assert name != "published" or dict(SIZES[name]) == {"N": 256, "L": 40, "B": 64, "H": 128, "K": 100, "R": 6}
+    assert name != "published" or dict(SIZES[name]) == {
+        "N": 256,
+        "L": 40,
+        "B": 64,
+        "H": 128,
+        "K": 100,
+        "R": 6,
+        "head": 64,
+    }
 
 
-def test_refuses_impossible_params() -> None:
+def test_refuses_clips_outside_the_scope_and_impossible_params() -> None:
+    with pytest.raises(InputError, match="cannot learn from clips outside its scope: b"):
+        Separation(SEANet(**SMALL))(replace(batch(), seanet=torch.tensor([True, False, True])))
     with pytest.raises(ValueError, match=r"others \(-1.0\) must be >= 0 and crop \(0\) >= 1"):
         SeparationParams(others=-1.0, crop=0)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from avs.avsr import avhubert_checkpoints
 from avs.avsr.avhubert_checkpoints import load_avhubert, weight_files
-from avs.avsr.seanet import SEANet
+from avs.avsr.seanet import HEADS, SEANet
 from avs.core.checkpoint import KeyReport, check_strict, load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.store import atomic, sha256_file, write_json
@@ -54,15 +54,18 @@ def load_seanet(path: str | os.PathLike[str], *, K: int = 100) -> SEANet:
 
 
 def seanet_sizes(tensors: Mapping[str, Tensor], source: str | os.PathLike[str] = "SEANet") -> dict[str, int]:
-    """N, L, B, H and R as the shapes and names of a state dict have them, as published where it has not."""
+    """N, L, B, H, R and head as the shapes and names of a state dict have them, as published where it has not."""
     bare = {re.sub(r"^(module\.)?(model\.)?", "", name): value for name, value in tensors.items()}
     shapes = {
         "N": ("encoder.conv1d_U.weight", 0),
         "L": ("encoder.conv1d_U.weight", 2),
         "B": ("separator.bottleneck_conv1x1.weight", 0),
         "H": ("separator.rnn_s.0.intra_rnn.weight_hh_l0", 1),
+        "head": ("separator.cross.0.inter_cross.linear_k1.weight", 0),
     }
     found = {size: bare[name].shape[axis] for size, (name, axis) in shapes.items() if _has(bare, name, axis)}
+    if "head" in found:
+        found["head"] //= HEADS
     stages = {int(match[1]) for name in bare if (match := re.match(r"separator\.rnn_s\.(\d{1,2})\.", name))}
     found |= {"R": max(stages) + 1} if stages else {}
     if too_large := {size: number for size, number in found.items() if not 1 <= number <= _LARGEST}:

@@ -21,7 +21,7 @@ SAMPLES_PER_FRAME = 640  # 16 kHz to 25 fps
 VISUAL_DIM = 512
 
 _VISUAL_CHANNELS, _VISUAL_HIDDEN, _VISUAL_BLOCKS = 256, 512, 5
-_HEADS, _HEAD_DIM = 4, 64
+HEADS = 4
 _EPS = 1e-8
 _SLICE = 1024  # frames that a processor's cache holds with all their queries, keys and values
 
@@ -36,7 +36,8 @@ class Stages(NamedTuple):
 class SEANet(nn.Module):
     """Mixture [B,S] at 16 kHz and MuSE features [B,T,512] at 25 Hz, S = 640 T -> the voice [B,S].
 
-    N filters of L samples, B channels in the separator, H in each direction of an LSTM, chunks of K frames, R stages.
+    N filters of L samples, B channels in the separator, H in each direction of an LSTM, chunks of K frames, R stages,
+    attention by four heads of `head` channels.
     On a processor whose cores others use too, run it in `avs.core.execute.one_thread`: an LSTM's steps are short, and
     threads that wait for each other at each of them take many times as long.
     """
@@ -44,16 +45,18 @@ class SEANet(nn.Module):
     encoder: Any
     decoder: Any
 
-    def __init__(self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = 100, R: int = 6) -> None:
+    def __init__(
+        self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = 100, R: int = 6, head: int = 64
+    ) -> None:
         super().__init__()
-        if min(N, B, H, R) < 1:
-            raise InputError(f"N ({N}), B ({B}), H ({H}) and R ({R}) must be >= 1")
+        if min(N, B, H, R, head) < 1:
+            raise InputError(f"N ({N}), B ({B}), H ({H}), R ({R}) and head ({head}) must be >= 1")
         if L < 2 or L % 2 or SAMPLES_PER_FRAME % (L // 2) or K < 2 or K % 2:
             raise InputError(f"L ({L}) must be twice a divisor of {SAMPLES_PER_FRAME}, K ({K}) even")
         self.frozen = False
         self.encoder = nn.Module()
         self.encoder.conv1d_U = nn.Conv1d(1, N, L, L // 2, bias=False)
-        self.separator = _Separator(N, B, H, K, R)
+        self.separator = _Separator(N, B, H, K, R, head)
         self.decoder = nn.Module()
         self.decoder.basis_signals = nn.Linear(N, L, bias=False)
         for parameter in self.parameters():
@@ -126,7 +129,7 @@ def separate(model: SEANet, mixture: Tensor, visual: Tensor, frames: Sequence[in
 class _Separator(nn.Module):
     """Filter weights of the mixture [B,P,N] and visual features [B,T,512] -> masks [B,P,N] of voice and noise."""
 
-    def __init__(self, N: int, B: int, H: int, K: int, R: int) -> None:
+    def __init__(self, N: int, B: int, H: int, K: int, R: int, head: int) -> None:
         super().__init__()
         self.K, self.R = K, R
         self.layer_norm = nn.GroupNorm(1, N, eps=_EPS)
@@ -136,7 +139,7 @@ class _Separator(nn.Module):
         self.av_conv = nn.Conv1d(B + _VISUAL_CHANNELS, B, 1, bias=False)
         self.rnn_s = nn.ModuleList(_DualPath(B, H) for _ in range(R))
         self.rnn_n = nn.ModuleList(_DualPath(B, H) for _ in range(R))
-        self.cross = nn.ModuleList(_Cross(B) for _ in range(R))  # the first is never used
+        self.cross = nn.ModuleList(_Cross(B, head) for _ in range(R))  # the first is never used
         self.adder = _Adder(N, B)
 
     def forward(self, weights: Tensor, visual: Tensor, *, stages: bool) -> list[Tensor]:
@@ -240,9 +243,9 @@ class _Cross(nn.Module):
     In the published names what works within chunks is `inter` here, the other way round than in `_DualPath`.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, head: int) -> None:
         super().__init__()
-        self.intra_cross, self.inter_cross = _CrossLayer(channels), _CrossLayer(channels)
+        self.intra_cross, self.inter_cross = _CrossLayer(channels, head), _CrossLayer(channels, head)
         self.intra_norm_s, self.intra_norm_n = _ChannelsLastNorm(channels), _ChannelsLastNorm(channels)
         self.inter_norm_s, self.inter_norm_n = _ChannelsLastNorm(channels), _ChannelsLastNorm(channels)
 
@@ -263,9 +266,9 @@ class _CrossLayer(nn.Module):
     what the other looks at counts less.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, head: int) -> None:
         super().__init__()
-        width = _HEADS * _HEAD_DIM
+        width = HEADS * head
         for name in ("q1_self", "q2_self", "q1", "k1", "v1", "q2", "k2", "v2"):
             self.add_module(f"linear_{name}", nn.Linear(channels, width))
         self.linear_o1, self.linear_o2 = nn.Linear(width, channels), nn.Linear(width, channels)
@@ -296,15 +299,15 @@ class _CrossLayer(nn.Module):
         return first, self.linear_o2(_weigh(own2, ask1, key2, value2)).relu_()
 
     def _projected(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
-        """By several layers at once: [n,L,C] -> as many [n,heads,L,64]."""
+        """By several layers at once: [n,L,C] -> as many [n,heads,L,head]."""
         layers: list[Any] = [self.get_submodule(f"linear_{name}") for name in names]
         weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
         projected = functional.linear(x, weight, bias).relu_()
-        return projected.unflatten(-1, (len(names), _HEADS, _HEAD_DIM)).permute(2, 0, 3, 1, 4).unbind(0)
+        return projected.unflatten(-1, (len(names), HEADS, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _weigh(own: Tensor, other: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The mean of the values as `own` asks for them and as `other`, reversed, does: [n,heads,L,64] -> [n,L,256]."""
+    """The mean of the values as `own` asks for them and as `other`, reversed, does: [n,heads,L,D] -> [n,L,heads D]."""
     attend = functional.scaled_dot_product_attention
     both = attend(own, key, value) + attend(-other, key, value)  # not scale < 0: kernels take the largest score first
     return (both / 2).transpose(1, 2).flatten(2)

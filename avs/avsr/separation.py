@@ -22,12 +22,13 @@ from avs.core.params import params
 from avs.core.stats import paired_bootstrap
 
 SIZES: Mapping[str, Mapping[str, int]] = {
-    "published": {"N": 256, "L": 40, "B": 64, "H": 128, "K": 100, "R": 6},
-    "tiny": {"N": 128, "L": 160, "B": 32, "H": 64, "K": 24, "R": 2},
+    "published": {"N": 256, "L": 40, "B": 64, "H": 128, "K": 100, "R": 6, "head": 64},
+    "tiny": {"N": 512, "L": 320, "B": 32, "H": 64, "K": 16, "R": 2, "head": 16},
 }
 Lips = Literal["right", "wrong", "none"]
 
 _EPS = 1e-6  # as published, of sums of squares
+_STILL = 1e-3  # a feature's deviation far below which it is noise
 
 
 @params
@@ -75,15 +76,52 @@ def objective(stages: Stages, voice: Tensor, noise: Tensor, others: float = 0.1)
 
 
 class Separation(nn.Module):
-    """SEANet with its own objective: a batch -> its loss, which needs no words."""
+    """SEANet with its own objective: a batch -> its loss, which needs no words.
+
+    Raises InputError for a batch with rows that do not go through SEANet: such clips have no features to learn from.
+    """
 
     def __init__(self, seanet: SEANet, p: SeparationParams | None = None) -> None:
         super().__init__()
         self.seanet, self.params = seanet, p or SeparationParams()
 
     def forward(self, batch: Batch) -> Loss:
+        if not batch.seanet.all():
+            outside = [clip for clip, within in zip(batch.clips, batch.seanet.tolist(), strict=True) if not within]
+            raise InputError(f"SEANet cannot learn from clips outside its scope: {', '.join(outside)}")
         mixture, voice, visual = crops(batch, self.params.crop)
         return objective(self.seanet(mixture, visual, stages=True), voice, mixture - voice, self.params.others)
+
+
+def listen_by_frequency(seanet: SEANet) -> SEANet:
+    """Filters to start from, in place of random ones: windowed cosines and sines of both signs, and back.
+
+    N / 4 frequencies from 0 on, 16000 / L Hz apart, each as the cosine and the sine of a lapped transform (Princen &
+    Bradley 1986), so that with all L / 2 of them sound comes back as it went in; with less, without the highest.
+    Raises InputError unless N is 4 times a number from 1 to L / 2.
+    """
+    filters, length = (seanet.encoder.conv1d_U.weight.shape[axis] for axis in (0, 2))
+    if filters % 4 or not 1 <= filters // 4 <= length // 2:
+        raise InputError(f"N ({filters}) must be 4 times a number from 1 to L / 2 ({length // 2})")
+    time = torch.arange(length) + 0.5
+    window = torch.sin(torch.pi * time / length) * 2 / length**0.5
+    phase = 2 * torch.pi / length * (torch.arange(filters // 4)[:, None] + 0.5) * (time + length / 4)
+    waves = torch.cat([phase.cos(), phase.sin()]) * window
+    bank = torch.cat([waves, -waves])
+    with torch.no_grad():
+        seanet.encoder.conv1d_U.weight.copy_(bank[:, None])
+        seanet.decoder.basis_signals.weight.copy_(bank.T / 2)  # half of it from the cosines, half from the sines
+    return seanet
+
+
+def standardized(features: np.ndarray) -> np.ndarray:
+    """MuSE's features of one clip, float32 [T,512], each at mean 0 and deviation 1 over it; 0 where still.
+
+    For untrained or other front-ends than the published one: what moves is a tenth of what such features are, and
+    SEANet, which takes them as they come, would hardly see it. Published weights were trained without.
+    """
+    moving = features - features.mean(axis=0)
+    return moving / (features.std(axis=0) + np.float32(_STILL))
 
 
 def crops(batch: Batch, frames: int) -> tuple[Tensor, Tensor, Tensor]:
