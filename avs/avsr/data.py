@@ -23,6 +23,7 @@ from avs.avsr.conditions import CLEAN
 from avs.avsr.mixtures import Mixtures
 from avs.avsr.noise import NoiseParams, make_mixer
 from avs.avsr.orders import Order, chosen, cut, shares_of, shuffled
+from avs.avsr.separation import standardized
 from avs.avsr.text import Tokenizer
 from avs.core.errors import InputError
 from avs.core.execute import running
@@ -100,7 +101,7 @@ class _Row(NamedTuple):
 class SpeechData:
     """Prepared clips for training and evaluation.
 
-    muse None: no row goes through SEANet; else those of `seanet_scope`. mixed: mixtures written for evaluation. kept:
+    muse None: no row goes through SEANet; else those of `seanet_scope`, `standardize`d clip by clip or as they are. mixed: mixtures written for evaluation. kept:
     where small sets stay in memory. `words` are those of training clips whose times are known: the classes of frames.
     """
 
@@ -114,11 +115,13 @@ class SpeechData:
         *,
         mixed: Mixtures | None = None,
         seanet_scope: Literal["all", "mcorec"] = "all",
+        standardize: bool = False,
         kept: Kept | None = None,
     ) -> None:
         self.media, self.muse, self.tokenizer, self.mixed = media, muse, tokenizer, mixed
         self._p, self._scope = p, seanet_scope
         self._kept = kept or Kept()
+        self._standardize = standardize
         self._readers = ThreadPoolExecutor(joblib.cpu_count())  # pictures are decoded outside Python's lock
         self.training = [clip for clip in media.clips if clip.split in p.train]
         self.words = tuple(sorted({word.word for clip in self.training for word in media.words.get(clip.key, ())}))
@@ -148,6 +151,7 @@ class SpeechData:
             "params": vars(self._p),
             "noise": self._mixer.described(),
             "scope": self._scope,
+            "standardize": self._standardize,
             "muse": self.muse and self.muse.meta,
             "tokenizer": self.tokenizer.described(),
             "clips": [(clip.key, clip.media, clip.dataset_name, clip.transcript) for clip in self.training],
@@ -259,7 +263,8 @@ class SpeechData:
         found = torch.zeros(len(clips), max(clip.frames for clip in clips), DIM)
         for row, clip, use in zip(found, clips, wanted, strict=True):
             if use:
-                row[: clip.frames] = torch.from_numpy(self.muse.load(clip))
+                features = self.muse.load(clip)
+                row[: clip.frames] = torch.from_numpy(standardized(features) if self._standardize else features)
         return found
 
     def _frame_words(self, clip: SpeechClip) -> np.ndarray:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy.signal import resample_poly
 
 from avs.core.errors import InputError
 from avs.core.footage import FPS
@@ -29,7 +31,8 @@ class NoiseParams:
     AddMultiSpk: the number of interfering training clips is drawn from `interferers`; each after the first is added
     to those before it at an SNR from the range `among`, and their sum to the voice at one from `voices_snr`. Clips
     under `shortest` seconds are left alone; interferers are `shortest` to `longest` seconds long, of the data sets
-    `voices_of` (empty: of all; published: lrs2), and with `other_speakers` never of the clip's own speaker.
+    `voices_of` (empty: of all; published: lrs2), and with `other_speakers` never of the clip's own speaker. Each is
+    played at one of `speeds`, which makes another voice of it (published: at its own).
     AddNoise: a random part of a random file below `folder` (empty: none) at an SNR drawn from `noise_snr`.
     """
 
@@ -40,6 +43,7 @@ class NoiseParams:
     longest: float = 10.0
     voices_of: tuple[str, ...] = ()
     other_speakers: bool = False
+    speeds: tuple[float, ...] = (1.0,)
     folder: str | None = None
     noise_snr: tuple[float, ...] = (-5, 0, 5, 10, 15, 20, math.inf)
 
@@ -50,6 +54,8 @@ class NoiseParams:
             low, high = getattr(self, name)
             if not -math.inf < low <= high < math.inf:
                 raise ValueError(f"{name} ({[low, high]}) must be two SNRs in decibels, the lower one first")
+        if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
+            raise ValueError(f"speeds ({list(self.speeds)}) must be from 0.5 to 2")
         if not 0 <= self.shortest <= self.longest:
             raise ValueError(f"shortest ({self.shortest:g}) must be seconds, at most longest ({self.longest:g})")
         if not self.noise_snr or not all(snr > -math.inf for snr in self.noise_snr):
@@ -71,6 +77,14 @@ def gain_of(voice: np.ndarray, other: np.ndarray, snr: float) -> float:
     if not all(powers):
         return 0.0
     return math.sqrt(powers[0] / powers[1]) * 10 ** (-snr / 20)
+
+
+def at_speed(sound: np.ndarray, speed: float) -> np.ndarray:
+    """The sound [S] as float32 [S / speed], its pitch `speed` times as high, to a hundredth."""
+    ratio = Fraction(speed).limit_denominator(100)
+    if ratio == 1:
+        return sound
+    return resample_poly(sound, ratio.denominator, ratio.numerator).astype(np.float32)
 
 
 def fitted(sound: np.ndarray, samples: int, draw: np.random.Generator) -> np.ndarray:
@@ -193,13 +207,17 @@ class Mixer:
     def _whom(self) -> Whom:
         return "other" if self._p.other_speakers else "any"
 
+    def _speed(self, draw: np.random.Generator) -> float:
+        """A draw only where there is a choice: published mixtures stay what they are."""
+        return float(draw.choice(self._p.speeds)) if len(self._p.speeds) > 1 else self._p.speeds[0]
+
     def _with_voices(self, clip: SpeechClip, voice: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         count = int(draw.choice(self._p.interferers))
         if not count or self._voices is None or len(voice) < self._p.shortest * RATE:
             return voice
         together = np.zeros_like(voice)
         for number, other in enumerate(self._voices.draw(clip, self._whom, count, draw)):
-            sound = fitted(self._voices.sound(other), len(voice), draw)
+            sound = fitted(at_speed(self._voices.sound(other), self._speed(draw)), len(voice), draw)
             together = at_snr(together, sound, draw.uniform(*self._p.among)) if number else sound
         return at_snr(voice, together, draw.uniform(*self._p.voices_snr))
 

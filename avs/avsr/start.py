@@ -15,6 +15,7 @@ from avs.avsr.decoders import DecoderConfig
 from avs.avsr.recipes import AvsrParams, Recipe
 from avs.avsr.recognizers import CtcAttention, Recognizer
 from avs.avsr.seanet import SEANet
+from avs.avsr.separation import listen_by_frequency
 from avs.avsr.text import Tokenizer, unigram_folder, word_tokenizer
 from avs.core.errors import InputError
 from avs.core.store import sha256_file
@@ -22,7 +23,7 @@ from avs.core.store import sha256_file
 
 @dataclass(frozen=True)
 class Start:
-    """A recognizer with its tokenizer, SEANet if it takes part, and the digests of the files they come from."""
+    """A recognizer with its tokenizer, SEANet if it takes part, and the digests of both files, '' for none."""
 
     recognizer: Recognizer
     tokenizer: Tokenizer
@@ -35,7 +36,7 @@ def start(p: AvsrParams, r: Recipe, transcripts: Iterable[str]) -> Start:
 
     Raises InputError for a checkpoint that is not there, does not fit or has another size than the preset.
     """
-    digests = [_digest(Path(path)) for path in (p.checkpoint, p.seanet_checkpoint) if path]
+    digests = [_digest(Path(path)) if path else "" for path in (p.checkpoint, p.seanet_checkpoint)]
     recognizer, tokenizer = _loaded(p, r) if p.checkpoint else _new(p, r, transcripts)
     return Start(recognizer, tokenizer, _seanet(p, r) if p.use_seanet else None, tuple(digests))
 
@@ -85,7 +86,8 @@ def _seanet(p: AvsrParams, r: Recipe) -> SEANet:
     if p.seanet_checkpoint:
         return load_seanet(p.seanet_checkpoint)
     torch.manual_seed(p.seed + 1)
-    return SEANet(**r.seanet)
+    found = SEANet(**r.seanet)
+    return listen_by_frequency(found) if r.from_scratch else found
 
 
 def _size(config: AVHubertConfig) -> tuple[int, ...]:

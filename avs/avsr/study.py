@@ -38,6 +38,12 @@ from avs.core.execute import one_thread
 from avs.lips.cache import MuseFeatures
 from avs.lips.media import SpeechClip, SpeechShards
 
+_CONCERNED = {
+    "seanet": ("seanet",),
+    "audio": ("recognizer",),
+    "both": ("recognizer",),
+    "joint": ("recognizer", "seanet"),
+}
 PLAIN = ("audio", "video", "av")
 VERSION = 1  # raise when a phase's result changes
 
@@ -89,6 +95,13 @@ def run_study(
     return study
 
 
+def train_apart(media: Path, muse: Path, p: AvsrParams) -> None:
+    """Train the networks each by itself, as far as the recipe has it; `run_study` goes on from there."""
+    trainer = Trainer(media, muse, p, None, launch.accelerator())
+    trainer.check()
+    trainer.apart()
+
+
 class Trainer:
     """Takes a start through the phases of a recipe."""
 
@@ -103,7 +116,8 @@ class Trainer:
         self.start = start(p, self.recipe, said)
         self.fitted: dict[str, Fitted] = {}
         self._kept = Kept()
-        self._done: list[str] = list(self.start.digests)  # all that decides the weights so far
+        # all that has decided the weights of each so far
+        self._after = {"recognizer": self.start.digests[:1], "seanet": self.start.digests[1:]}
 
     def data(self, phase: Phase) -> SpeechData:
         """What a phase trains on. SEANet takes part in the first and the last one."""
@@ -118,7 +132,17 @@ class Trainer:
     ) -> SpeechData:
         scope = self.p.seanet_scope
         tokenizer, kept = self.start.tokenizer, self._kept
-        return SpeechData(self.shards, muse, tokenizer, batch, noise, mixed=mixed, seanet_scope=scope, kept=kept)
+        return SpeechData(
+            self.shards,
+            muse,
+            tokenizer,
+            batch,
+            noise,
+            mixed=mixed,
+            seanet_scope=scope,
+            standardize=self.recipe.from_scratch,
+            kept=kept,
+        )
 
     def mixtures(self, folder: Path) -> Mixtures:
         """Evaluation's mixtures, written where they are not there yet."""
@@ -172,21 +196,24 @@ class Trainer:
         use = phase.use
         loss: Callable[[Batch], Loss] = model if phase.name == "seanet" else lambda batch: model(batch, use)
         chosen = self.recipe.choose == "wer" and phase.name == "joint"
-        parts = {"study": VERSION, "phase": phase.name, "use": use, "model": described, "after": self._done}
+        concerned = _CONCERNED[phase.name]
+        after = {name: self._after[name] for name in concerned}
+        parts = {"study": VERSION, "phase": phase.name, "use": use, "model": described, "after": after}
         fitted_by = {"fit": _decisive(phase), "data": data.described(), "chosen": self.recipe.choose if chosen else ""}
         folder = run_folder(**parts, **fitted_by)
-        self.fitted[phase.name] = fit(
-            model,
-            loss,
-            _Training(data),
-            phase.fit,
-            folder,
-            name=phase.name,
-            score=self._score if chosen else None,
-            curves=self._curves and self._curves / phase.name,
-            accelerator=self._accelerator,
-        )
-        self._done = [*self._done, folder.name]
+        with one_thread():  # SEANet's steps are short
+            self.fitted[phase.name] = fit(
+                model,
+                loss,
+                _Training(data),
+                phase.fit,
+                folder,
+                name=phase.name,
+                score=self._score if chosen else None,
+                curves=self._curves and self._curves / phase.name,
+                accelerator=self._accelerator,
+            )
+        self._after |= {name: (*self._after[name], folder.name) for name in concerned}
 
     def _score(self) -> float:
         """WER on clean clips of `val`, with all that the system has."""
