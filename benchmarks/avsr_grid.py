@@ -1,4 +1,4 @@
-"""The speech study on GRID: `tiny` from scratch, in babble and beside other talkers, trained jointly and with parts frozen.
+"""The speech study on GRID: `tiny` from scratch, in babble and beside talkers, trained jointly and with parts frozen.
 
 First put GRID's clips and features into `data/`:
 

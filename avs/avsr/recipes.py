@@ -125,7 +125,7 @@ class Recipe:
         return next((phase for phase in self.phases if phase.name == name), None)
 
 
-# Settings that worked on 300 sentences of one GRID speaker. With one voice to learn from, other voices are made of it by
+# Settings that worked on 300 sentences of one GRID speaker. With one voice to learn from, others are made of it by
 # playing it faster or slower; voices of one loudness make up babble.
 _SPEEDS = (1.0, 1.0, 1.0, 0.8, 0.9, 1.1, 1.25)
 _ALONE = NoiseParams(interferers=(1, 1, 1, 1, 1, 6), among=(0, 0), voices_snr=(-5, 5), shortest=0.5, speeds=_SPEEDS)
@@ -150,7 +150,7 @@ _TINY = Recipe(
             _ALONE,
         ),
         Phase("audio", "audio", replace(_FIT, epochs=30, lr=1.5e-3), BatchParams(), _BABBLE),
-        Phase("both", "both", replace(_FIT, epochs=26, lr=1.2e-3), BatchParams(), _BABBLE),
+        Phase("both", "both", replace(_FIT, epochs=40, lr=1.2e-3), BatchParams(), _BABBLE),
         Phase("joint", "both", replace(_FIT, epochs=6, lr=3e-4, warmup=0.1), BatchParams(), _JOINT),
     ),
 )
