@@ -101,8 +101,9 @@ class _Row(NamedTuple):
 class SpeechData:
     """Prepared clips for training and evaluation.
 
-    muse None: no row goes through SEANet; else those of `seanet_scope`, `standardize`d clip by clip or as they are. mixed: mixtures written for evaluation. kept:
-    where small sets stay in memory. `words` are those of training clips whose times are known: the classes of frames.
+    muse None: no row goes through SEANet; else those of `seanet_scope`, with features `standardize`d clip by clip or as
+    they are. mixed: mixtures written for evaluation. kept: where small sets stay in memory. `words` are those of
+    training clips whose times are known: the classes of frames.
     """
 
     def __init__(
