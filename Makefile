@@ -37,7 +37,7 @@ lint: .venv/.installed ## Style and types
 	ruff format --check .
 	mypy
 
-CUDA := ^(nvidia-|cuda-|triton=)
+CUDA := ^(nvidia-[cn]|cuda-|triton=)
 TESTS := ^($(shell sed -n 's/==.*//p' test.lock | paste -sd '|'))==
 
 lock: ## Write requirements.lock, and cuda.lock where PyTorch's CUDA build is installed, from .venv; test.lock by hand

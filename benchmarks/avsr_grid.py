@@ -9,6 +9,7 @@ First put GRID's clips and features into `data/`:
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -23,10 +24,21 @@ from avs.lips.media import SpeechClip
 from benchmarks import record
 
 MEDIA, MUSE = Path("data/media/speech"), Path("data/muse")
+BABBLE = ("snr_5", "snr_0", "snr_-5")
+CONDITIONS = {
+    "clean": "clean",
+    "snr_5": "babble, 5 dB",
+    "snr_0": "babble, 0 dB",
+    "snr_-5": "babble, −5 dB",
+    "talker_0_unseen": "unseen people",
+    "talker_0_same": "the same voice",
+    "talker_0_synthetic": "synthetic voices",
+}
+WAYS = {"joint": "joint", "frozen_seanet": "joint, SEANet frozen", "frozen_avhubert": "joint, AV-HuBERT frozen"}
 TALKERS = ("talker_0_unseen", "talker_0_same", "talker_0_synthetic")
 SYSTEM = AvsrParams(
     eval_splits=("val", "test"),
-    conditions=("clean", "snr_5", "snr_0", "snr_-5", *TALKERS),
+    conditions=("clean", *BABBLE, *TALKERS),
     voices=0,
 )
 VARIANTS = {
@@ -88,6 +100,64 @@ def _differing(metrics: dict[str, Any]) -> dict[str, Any]:
     wanted = ("av_seanet-av_separate", "audio_seanet-audio_separate", "audio_seanet-audio_wrong")
     contrasts = {c: {k: v for k, v in rows.items() if k in wanted} for c, rows in metrics["contrasts"].items()}
     return {"wer": rates, "contrasts": contrasts, "si_sdr": metrics["si_sdr"]}
+
+
+def noise_table(figures: dict[str, Any]) -> str:
+    """The rows of docs/grid.md: without SEANet, in clean sound and babble."""
+    names = ("audio", "video", "av")
+    rows = [[CONDITIONS[c], *(_rate(figures["wer"][name][c]) for name in names)] for c in ("clean", *BABBLE)]
+    return _markdown(["WER in %", "sound alone", "lips alone", "sound and lips"], rows)
+
+
+def talker_table(figures: dict[str, Any]) -> str:
+    """Beside another talker: what SEANet gains, and words, with the right lips, with wrong ones and without SEANet."""
+    head = ["another talker, 0 dB", "SI-SDR, right lips", "wrong lips"]
+    head += [
+        "sound alone, no SEANet",
+        "right lips",
+        "wrong lips",
+        "sound and lips, no SEANet",
+        "right lips",
+        "wrong lips",
+    ]
+    rows = []
+    for condition in (*TALKERS, *BABBLE):
+        gains = [_gain(figures["si_sdr"][condition][lips]) for lips in ("improvement", "wrong_lips")]
+        names = [f"{use}{way}" for use in ("audio", "av") for way in ("", "_seanet", "_wrong")]
+        rows.append([CONDITIONS[condition], *gains, *(_rate(figures["wer"][name][condition]) for name in names)])
+    return _markdown(head, rows)
+
+
+def joint_table(figures: dict[str, Any]) -> str:
+    """Networks trained apart, and then jointly: all of them, with SEANet frozen, with AV-HuBERT frozen."""
+    head = ["", "in", "SI-SDR gain", "sound alone", "p", "sound and lips", "p"]
+    variants, rows = figures["variants"], []
+    for condition in TALKERS:
+        apart = variants["joint"]
+        gain = _gain(apart["si_sdr"][condition]["separate"])
+        rates = [_rate(apart["wer"][f"{use}_separate"][condition]) for use in ("audio", "av")]
+        rows.append(["apart", CONDITIONS[condition], gain, rates[0], "", rates[1], ""])
+        for name, found in variants.items():
+            cells = []
+            for use in ("audio", "av"):
+                contrast = found["contrasts"][condition][f"{use}_seanet-{use}_separate"]
+                cells += [_rate(found["wer"][f"{use}_seanet"][condition]), f"{contrast['p_holm']:.3f}"]
+            gain = _gain(found["si_sdr"][condition]["improvement"])
+            rows.append([WAYS[name], CONDITIONS[condition], gain, *cells])
+    return _markdown(head, rows)
+
+
+def _rate(row: dict[str, float]) -> str:
+    return f"{100 * row['wer']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _gain(row: dict[str, float]) -> str:
+    return f"{row['mean']:+.1f} dB [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−")
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
