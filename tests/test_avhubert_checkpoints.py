@@ -32,10 +32,10 @@ from torch import Tensor
 
 from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
 from avs.avsr.avhubert_checkpoints import load_avhubert
-from avs.avsr.checkpoints import convert
+from avs.avsr.checkpoints import convert, write_network
 from avs.avsr.decoders import DecoderConfig
 from avs.avsr.recognizers import CtcAttention, Seq2Seq
-from avs.avsr.text import Tokenizer
+from avs.avsr.text import Tokenizer, word_tokenizer
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
 
@@ -177,6 +177,20 @@ def test_converted_is_the_same_in_one_file(tmp_path: Path) -> None:
     states = first.state_dict(), second.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert json.loads((tmp_path / "net.json").read_text())["kind"] == "avhubert"
+
+
+def test_what_is_trained_from_scratch_is_read_again(tmp_path: Path) -> None:
+    """The small front-end for lips has norms of the names that the port's decoder has."""
+    tokenizer = word_tokenizer(["set red", "bin blue"])
+    decoder = DecoderConfig(vocabulary=len(tokenizer.symbols), width=32, layers=1, heads=2, inner=64)
+    trained = CtcAttention(AVHubertConfig.preset("tiny"), decoder)
+    trained.tokenizer = tokenizer
+    write_network("avhubert", trained, tmp_path / "net.safetensors")
+    found = load_avhubert(tmp_path / "net.safetensors")
+    assert isinstance(found, CtcAttention)
+    assert found.tokenizer == tokenizer
+    states = found.state_dict(), trained.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
 
 
 def test_tokenizer_goes_through_conversion(tmp_path: Path) -> None:

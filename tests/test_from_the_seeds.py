@@ -1,4 +1,4 @@
-"""docs/from-the-seeds.md against the tree: what a row says is there is there, and every name of the seeds has a row."""
+"""docs/from-the-seeds.md against the tree: what a row names is there, and every name of the seeds has a row."""
 
 import contextlib
 import copy
@@ -52,15 +52,14 @@ src/avhubert_avsr/avhubert_avsr_seanet.py src/dataset/avhubert_dataset.py requir
 class Row:
     seed: str
     here: tuple[str, ...]
-    state: str
 
 
 def rows() -> Iterator[Row]:
     for line in (ROOT / "docs/from-the-seeds.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if line.startswith("|") and cells[0] not in ("seed", "---"):
-            assert len(cells) == 4, line
-            yield Row(cells[0], tuple(re.findall("`([^`]+)`", cells[1])), cells[2])
+            assert len(cells) == 3, line
+            yield Row(cells[0], tuple(re.findall("`([^`]+)`", cells[1])))
 
 
 ROWS = list(rows())
@@ -155,21 +154,14 @@ def _written(name: str) -> bool:
     return name in outs
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.state == "there"], ids=lambda row: row.seed)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.seed)
 def test_what_is_said_to_be_there_is_there(row: Row) -> None:
     assert row.here, "the row names nothing"
     for name in row.here:
         assert exists(name), f"{name} is not there"
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.state == "planned"], ids=lambda row: row.seed)
-def test_what_is_planned_is_not_all_there_yet(row: Row) -> None:
-    assert row.here, "the row names nothing"
-    assert not all(exists(name) for name in row.here), "it is there: say so"
-
-
-def test_rows_have_one_of_two_states() -> None:
-    assert {row.state for row in ROWS} == {"there", "planned"}
+def test_each_name_has_one_row() -> None:
     assert len({row.seed for row in ROWS}) == len(ROWS)
 
 

@@ -164,12 +164,12 @@ def test_what_the_data_cannot_give_is_told_at_once() -> None:
     assert str(told.value).splitlines() == [
         f"{name}: 2 of 2 clips, first e, have no such voices: {why}"
         for name, why in [
-            ("snr_5", "babble of 3 needs as many other clips of split test, where 1 are (set conditions.babble)"),
-            ("snr_-5", "babble of 3 needs as many other clips of split test, where 1 are (set conditions.babble)"),
+            ("snr_5", "babble of 3 needs as many other clips of split test, where 1 are (set avsr.babble)"),
+            ("snr_-5", "babble of 3 needs as many other clips of split test, where 1 are (set avsr.babble)"),
             ("talker_0", "split test has no other speaker than m (take talker_X_same, _unseen or _synthetic)"),
             ("talker_0_unseen", "every known speaker is in training, or is the clip's own (m)"),
         ]
-    ] + ["noise_0: no noise folder (set conditions.noise)"]
+    ] + ["noise_0: no noise folder (set avsr.heard_noise)"]
 
 
 def test_a_clip_of_an_unknown_speaker_has_none_of_the_same() -> None:

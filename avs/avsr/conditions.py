@@ -136,7 +136,7 @@ class Interference:
     def _wrong(self, clips: Sequence[SpeechClip], condition: Condition) -> str:
         """Why the condition cannot be had; nothing where it can."""
         if condition.kind == "noise":
-            return "" if self._noise else f"{condition.name}: no noise folder (set conditions.noise)"
+            return "" if self._noise else f"{condition.name}: no noise folder (set avsr.heard_noise)"
         if condition.kind in (CLEAN, "synthetic"):
             return ""
         lone = []
@@ -153,7 +153,7 @@ class Interference:
 
 
 _LACKS = {
-    "snr": "babble of {count} needs as many other clips of split {split}, where {there} are (set conditions.babble)",
+    "snr": "babble of {count} needs as many other clips of split {split}, where {there} are (set avsr.babble)",
     "talker": "split {split} has no other speaker than {speaker} (take talker_X_same, _unseen or _synthetic)",
     "same": "split {split} has no other clip of its speaker, {speaker}",
     "unseen": "every known speaker is in training, or is the clip's own ({speaker})",

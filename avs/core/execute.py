@@ -52,9 +52,9 @@ class ExecutionParams:
         return joblib.cpu_count() if self.workers == "auto" else self.workers
 
     def device_names(self) -> list[str]:
-        """The devices that feature caches are spread over, with one copy of the encoder each.
+        """The devices that feature caches and training are spread over, with one copy of the network each.
 
-        One may stand there twice: [cpu, cpu] is two copies and at least two workers. Other work takes the first.
+        One CPU may stand there twice: [cpu, cpu] is two copies and at least two workers. Other work takes the first.
         """
         return [self.devices] if isinstance(self.devices, str) else list(self.devices)
 
