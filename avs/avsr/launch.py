@@ -14,7 +14,7 @@ import joblib
 from accelerate import Accelerator
 
 from avs.core.errors import InputError
-from avs.core.execute import torch_device
+from avs.core.execute import DEVICE, torch_device
 
 _PARENT = "AVS_LAUNCHER"  # the process without which workers have nobody to work for
 
@@ -39,6 +39,7 @@ def spread(module: str, devices: Sequence[str], arguments: Sequence[str] = ()) -
     if len(kinds) > 1 or (kinds == {"cuda"} and len(set(places)) < len(places)):
         raise InputError(f"execution.devices ({', '.join(devices)}) must be different GPUs, or CPUs only")
     environment = {**os.environ, _PARENT: str(os.getpid()), "ACCELERATE_USE_CPU": str(kinds == {"cpu"}).lower()}
+    environment[DEVICE] = places[0].type  # of its own; which, its turn says
     environment.setdefault("OMP_NUM_THREADS", str(max(1, joblib.cpu_count() // len(places))))
     if kinds == {"cuda"}:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible(place.index or 0) for place in places)

@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 Pool = TypeVar("Pool", bound=Executor)
 
 
+DEVICE = "AVS_DEVICE"  # set for a process that one with several devices has started: the one that it shall take
 _UNFINISHED = object()  # None is what many functions return
 
 
@@ -56,6 +57,8 @@ class ExecutionParams:
 
         One CPU may stand there twice: [cpu, cpu] is two copies and at least two workers. Other work takes the first.
         """
+        if given := os.environ.get(DEVICE):
+            return [given]
         return [self.devices] if isinstance(self.devices, str) else list(self.devices)
 
     def check_devices(self) -> None:
