@@ -132,7 +132,7 @@ def standardized(features: np.ndarray) -> np.ndarray:
     """MuSE's features of one clip, float32 [T,512], each at mean 0 and deviation 1 over it; 0 where still.
 
     For untrained or other front-ends than the published one: what moves is a tenth of what such features are, and
-    SEANet, which takes them as they come, would hardly see it. Published weights were trained without.
+    SEANet, which takes them as they come, learns more slowly to see it. Published weights were trained without.
     """
     moving = features - features.mean(axis=0)
     return moving / (features.std(axis=0) + np.float32(_STILL))
