@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from avs.avsr.batch import Batch
+from avs.avsr.recognizers import Loss
 from avs.avsr.seanet import SEANet, Stages
 from avs.avsr.separation import (
     SIZES,
@@ -135,9 +136,22 @@ def test_a_crop_does_not_depend_on_how_a_batch_is_shared_out() -> None:
     found = []
     for part in (slice(0, 3), slice(0, 1), slice(1, 3)):
         torch.manual_seed(3)
-        found.append(crops(batch().rows(part), 5)[2])
+        found.append(crops(batch().rows(part), 5, jitter=0.1)[2])
     assert torch.equal(found[0], torch.cat(found[1:]))
-    assert not torch.equal(found[0][0] % 100, found[0][2] % 100)
+    assert not torch.equal(found[0][0].round() % 100, found[0][2].round() % 100)
+    torch.manual_seed(3)
+    assert float((found[0] - crops(batch(), 5)[2]).std()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_filter_banks_are_an_addition_to_the_published_objective() -> None:
+    def loss(fbank: float) -> Loss:
+        torch.manual_seed(0)
+        return Separation(SEANet(**SMALL), SeparationParams(crop=5, fbank=fbank))(sounds())
+
+    plain, more = loss(0.0), loss(20.0)
+    assert "fbank" not in plain.parts
+    assert float(more.parts["fbank"]) > 0.1
+    assert float(more.total.detach()) == pytest.approx(float(plain.total.detach() + 20 * more.parts["fbank"]), abs=1e-3)
 
 
 def test_wrong_lips_are_those_of_another_clip() -> None:
@@ -255,5 +269,7 @@ def test_sizes_are_possible(name: str) -> None:
 def test_refuses_clips_outside_the_scope_and_impossible_params() -> None:
     with pytest.raises(InputError, match="cannot learn from clips outside its scope: b"):
         Separation(SEANet(**SMALL))(replace(batch(), seanet=torch.tensor([True, False, True])))
-    with pytest.raises(ValueError, match=r"others \(-1.0\) must be >= 0 and crop \(0\) >= 1"):
-        SeparationParams(others=-1.0, crop=0)
+    for wrong in ({"others": -1.0}, {"fbank": -1.0}, {"jitter": -1.0}, {"crop": 0}):
+        name, value = next(iter(wrong.items()))
+        with pytest.raises(ValueError, match=rf"{name} \({value}\) must be >= "):
+            SeparationParams(**wrong)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from pystoi import stoi
 from torch import Tensor, nn
 
 from avs.avsr.batch import Batch
+from avs.avsr.fbank import log_fbank
 from avs.avsr.recognizers import Loss
 from avs.avsr.seanet import SAMPLES_PER_FRAME, SEANet, Stages, separate
 from avs.core.errors import InputError
@@ -33,18 +34,25 @@ _STILL = 1e-3  # a feature's deviation far below which it is noise
 
 @params
 class SeparationParams:
-    """Of training SEANet by itself. Published: others 0.1, crop 100 (4 s).
+    """Of training SEANet by itself. Published: others 0.1, fbank 0, jitter 0, crop 100 (4 s).
 
-    others: weight of the noise and of the earlier stages, beside the last voice's 1; crop: frames of each clip that a
-    step hears, all of it where there are no more.
+    others: weight of the noise and of the earlier stages, beside the last voice's 1; fbank: weight of how far the
+    last voice's log filter banks are from the true ones, since SI-SDR hears little but what is loud, and a recognizer
+    the rest too; jitter: deviation of noise that is added to lip features, 0.2 where little data would be learnt by
+    heart; crop: frames of each clip that a step hears, all of it where there are no more.
     """
 
     others: float = 0.1
+    fbank: float = 0.0
+    jitter: float = 0.0
     crop: int = 100
 
     def __post_init__(self) -> None:
-        if self.others < 0 or self.crop < 1:
-            raise ValueError(f"others ({self.others}) must be >= 0 and crop ({self.crop}) >= 1")
+        for name in ("others", "fbank", "jitter"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be >= 0")
+        if self.crop < 1:
+            raise ValueError(f"crop ({self.crop}) must be >= 1")
 
 
 def si_sdr(found: Tensor, wanted: Tensor) -> Tensor:
@@ -89,8 +97,14 @@ class Separation(nn.Module):
         if not batch.seanet.all():
             outside = [clip for clip, within in zip(batch.clips, batch.seanet.tolist(), strict=True) if not within]
             raise InputError(f"SEANet cannot learn from clips outside its scope: {', '.join(outside)}")
-        mixture, voice, visual = crops(batch, self.params.crop)
-        return objective(self.seanet(mixture, visual, stages=True), voice, mixture - voice, self.params.others)
+        p = self.params
+        mixture, voice, visual = crops(batch, p.crop, p.jitter)
+        stages = self.seanet(mixture, visual, stages=True)
+        loss = objective(stages, voice, mixture - voice, p.others)
+        if not p.fbank:
+            return loss
+        apart = (log_fbank(stages.speech[-1]) - log_fbank(voice)).abs().mean()
+        return Loss(loss.total + p.fbank * apart, loss.parts | {"fbank": apart.detach()})
 
 
 def listen_by_frequency(seanet: SEANet) -> SEANet:
@@ -118,30 +132,34 @@ def standardized(features: np.ndarray) -> np.ndarray:
     """MuSE's features of one clip, float32 [T,512], each at mean 0 and deviation 1 over it; 0 where still.
 
     For untrained or other front-ends than the published one: what moves is a tenth of what such features are, and
-    SEANet, which takes them as they come, would hardly see it. Published weights were trained without.
+    SEANet, which takes them as they come, learns more slowly to see it. Published weights were trained without.
     """
     moving = features - features.mean(axis=0)
     return moving / (features.std(axis=0) + np.float32(_STILL))
 
 
-def crops(batch: Batch, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+def crops(batch: Batch, frames: int, jitter: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Mixture, voice [B,640 n] and MuSE features [B,n,512] of n = min(frames, T) frames from a place drawn by clip.
 
-    A clip that is shorter starts again from its beginning: zeros would change all of SEANet's result. The place hangs
-    on PyTorch's generator and the clip's key only, so that it is the same however a batch is shared out.
+    jitter: deviation of noise added to features. A clip that is shorter starts again from its beginning: zeros would
+    change all of SEANet's result. Draws hang on PyTorch's generator and the clip's key only, so that they are the
+    same however a batch is shared out.
     """
     muse = muse_of(batch)
     count, seed = min(frames, muse.shape[1]), int(torch.randint(2**31, ()))
-    starts = [_start(seed, clip, own - count) for clip, own in zip(batch.clips, batch.frames, strict=True)]
+    draws = [np.random.default_rng([seed, zlib.crc32(clip.encode())]) for clip in batch.clips]
+    starts = [draw.integers(max(0, own - count) + 1) for draw, own in zip(draws, batch.frames, strict=True)]
     lengths = torch.tensor(batch.frames)[:, None]
     places = ((torch.tensor(starts)[:, None] + torch.arange(count)) % lengths).to(muse.device)
     rows = torch.arange(len(batch), device=muse.device)[:, None]
-    sounds = (x.unflatten(1, (-1, SAMPLES_PER_FRAME))[rows, places].flatten(1) for x in (batch.mixture, batch.voice))
-    return *sounds, muse[rows, places]
-
-
-def _start(seed: int, clip: str, spare: int) -> int:
-    return int(np.random.default_rng([seed, zlib.crc32(clip.encode())]).integers(spare + 1)) if spare > 0 else 0
+    mixture, voice = (
+        x.unflatten(1, (-1, SAMPLES_PER_FRAME))[rows, places].flatten(1) for x in (batch.mixture, batch.voice)
+    )
+    visual = muse[rows, places]
+    if jitter:
+        noise = np.stack([draw.standard_normal(visual.shape[1:], np.float32) for draw in draws])
+        visual = visual + jitter * torch.from_numpy(noise).to(visual)
+    return mixture, voice, visual
 
 
 def muse_of(batch: Batch) -> Tensor:
