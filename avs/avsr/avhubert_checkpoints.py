@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
 from avs.avsr.decoders import DecoderConfig, Style
 from avs.avsr.recognizers import CtcAttention, Recognizer, Seq2Seq
 from avs.avsr.text import Tokenizer, described_tokenizer, unigram_folder
-from avs.core.checkpoint import load_strict, read_tensors
+from avs.core.checkpoint import load_strict, read_description, read_tensors
 from avs.core.errors import InputError
 from avs.core.unpickle import Inert, read_pickle, told
 
@@ -227,13 +226,13 @@ def _port_heads(folder: Path) -> dict[str, int]:
 def _read_converted(path: Path) -> _Content:
     tensors = _named(read_tensors(path), path)
     try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
-        sizes = config.get("sizes") or {}
+        sizes = read_description(path).get("sizes") or {}
         heads = {part: sizes[part]["heads"] for part in ("encoder", "decoder") if part in sizes}
         tokenizer = sizes.get("tokenizer")
         return _Content(tensors, heads, tokenizer and described_tokenizer(tokenizer))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: its description is damaged: {error!r}") from None
 
 
