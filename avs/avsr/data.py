@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import islice
@@ -129,7 +129,7 @@ class SpeechData:
         self._classes = {word: number for number, word in enumerate(self.words)}
         self._mixer = make_mixer(noise, self.training, self.voice)
 
-    def check(self, splits: Sequence[str] = ()) -> None:
+    def check(self, splits: Collection[str] = ()) -> None:
         """Raise InputError with all that would stop training on the way, or the evaluation of `splits`."""
         evaluated = [clip for split in splits for clip in self.clips(split)]
         clips = list(dict.fromkeys([*self.training, *evaluated]))
@@ -140,11 +140,16 @@ class SpeechData:
                 partial(check_media, self.media, clips, other_rates=self._p.other_rates),
                 partial(check_labels, self.tokenizer, self.training, self._p.frames),
                 partial(self._mixer.check, self.training),
-                *([partial(self.muse.check, [c for c in clips if self._in_scope(c)])] if self.muse else []),
-                *([partial(check_others, evaluated, self._others)] if self.muse else []),
+                *([] if self.muse is None else self._of_muse(self.muse, clips, evaluated)),
                 *([partial(self.mixed.check, evaluated)] if self.mixed else []),
             ]
         )
+
+    def _of_muse(
+        self, muse: MuseFeatures, clips: Sequence[SpeechClip], evaluated: Sequence[SpeechClip]
+    ) -> list[Callable[[], None]]:
+        within = [clip for clip in clips if self._in_scope(clip)]
+        return [partial(muse.check, within), partial(check_others, evaluated, self._others)]
 
     def described(self) -> dict[str, Any]:
         """All that decides what training sees, as JSON values."""
@@ -154,7 +159,7 @@ class SpeechData:
             "noise": self._mixer.described(),
             "scope": self._scope,
             "standardize": self._standardize,
-            "muse": self.muse and self.muse.meta,
+            "muse": None if self.muse is None else self.muse.meta,
             "tokenizer": self.tokenizer.described(),
             "clips": [(clip.key, clip.media, clip.dataset_name, clip.transcript) for clip in self.training],
             "words": [vars(word) for clip in self.training for word in self.media.words.get(clip.key, ())],
