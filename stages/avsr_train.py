@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,11 @@ def main(config: Config) -> dict[str, int]:
         launch.spread("stages.avsr_train", devices)  # they train; what they found is in the store when this goes on
     curves, voices = OUT / "curves", OUT / "voices"
     study = run_study(MEDIA, MUSE, MIXTURES, config.avsr, curves=curves, voices=voices, device=devices[0])
-    return write_outputs(study, MODELS, OUT) if study else {}
+    if study is None:
+        return {}
+    for note in study.notes:
+        print(f"avsr_train: {note}", file=sys.stderr)
+    return write_outputs(study, MODELS, OUT)
 
 
 if __name__ == "__main__":

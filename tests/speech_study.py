@@ -10,15 +10,15 @@ import numpy as np
 from page_study import HOSTILE, LONG, RTL
 from speech_clips import clip_of
 
+from avs.avsr.scores import Heard
 from avs.avsr.voices import write_voices
+from avs.avsr.wer import word_errors
 from avs.core.clips import Failed, write_table
 from avs.core.media import wav
 from avs.core.shards import add_member, write_shards
 from avs.core.speech import Word
 from avs.core.store import atomic, write_json
 from avs.lips.media import SpeechClip, film
-from avs.report.alignment import edits, errors
-from avs.report.speech_results import Answer
 
 CLIPS, FRAMES, KEPT = 9, 30, 4
 CONDITIONS = ("clean", "snr_5", "snr_0", "snr_-5", "talker_0", "talker_0_same")
@@ -43,7 +43,7 @@ def write_speech_study(folder: Path, *, clips: int = CLIPS, dataset: str = "grid
         for key, text in zip(keys, texts, strict=True)
     ]
     results = folder / "results"
-    write_table(results / "hypotheses.tsv", answers, Answer)
+    write_table(results / "hypotheses.tsv", answers, Heard)
     write_json(results / "metrics.json", metrics_of(answers))
     for phase, name in (("audio", "train/loss"), ("both", "train/loss"), ("both", "val/wer")):
         rows = "".join(f"{step}\t{np.exp(-step / 30) + 0.1}\n" for step in range(0, 100, 5))
@@ -56,7 +56,7 @@ def write_speech_study(folder: Path, *, clips: int = CLIPS, dataset: str = "grid
     return folder
 
 
-def metrics_of(answers: list[Answer]) -> dict[str, Any]:
+def metrics_of(answers: list[Heard]) -> dict[str, Any]:
     """Rates with made-up intervals and contrasts, in the form that the page reads."""
     wer = {model: {c: _rate(answers, model, c) for c in CONDITIONS} for model in MODELS}
     contrasts = {
@@ -75,7 +75,7 @@ def metrics_of(answers: list[Answer]) -> dict[str, Any]:
     return {"clips": clips, "wer": wer, "contrasts": contrasts, "si_sdr": noisy, "stoi": intelligible}
 
 
-def _rate(answers: list[Answer], model: str, condition: str) -> dict[str, float]:
+def _rate(answers: list[Heard], model: str, condition: str) -> dict[str, float]:
     rows = [answer for answer in answers if (answer.model, answer.condition) == (model, condition)]
     wer = sum(row.errors for row in rows) / sum(row.words for row in rows)
     return {"wer": wer, "low": max(0.0, wer - 0.05), "high": wer + 0.06}
@@ -86,15 +86,15 @@ def _contrast(diff: float) -> dict[str, float]:
     return {"diff": diff, "ci_low": diff - 0.06, "ci_high": diff + 0.06, "p": 0.01, "p_holm": p_holm}
 
 
-def _answer(rng: np.random.Generator, key: str, dataset: str, text: str, condition: str, model: str) -> Answer:
+def _answer(rng: np.random.Generator, key: str, dataset: str, text: str, condition: str, model: str) -> Heard:
     harder = 1 if model == "video" else 1 + _HARDER[condition] * (0.4 if model.startswith("av") else 1.2)
     heard: list[str] = []
     for word in text.split():
         wrong = rng.random() < _WRONG[model] * harder
         heard += [[], [str(rng.choice(WORDS))], [word, HOSTILE]][rng.integers(3)] if wrong else [word]
     hypothesis = " ".join(heard)
-    found = errors(edits(text, hypothesis))
-    return Answer(key, dataset, "s1", condition, model, text, hypothesis, found, len(text.split()))
+    errors, words = word_errors(text, hypothesis)
+    return Heard(key, dataset, "s1", condition, model, text, hypothesis, errors, words)
 
 
 def _write_media(folder: Path, keys: list[str], texts: list[str], dataset: str) -> None:

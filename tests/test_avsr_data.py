@@ -169,6 +169,25 @@ def test_the_scope_says_which_rows_go_through_seanet(
     assert (without.seanet.tolist(), without.muse) == ([False, False], None)
 
 
+def test_wrong_lips_are_those_of_the_next_clip_of_the_split(folder: Path, muse: MuseFeatures) -> None:
+    """From their start again where they end, whatever else is in the batch; in training nobody asks for them."""
+    data = data_of(folder, muse=muse)
+    found = {key: data.batch(of(data, key)).wrong_muse for key in "abcde"}
+    for key, other in zip("abcde", "bcaed", strict=True):
+        clip, features = of(data, key)[0], muse.load(*of(data, other))
+        wanted = np.concatenate([features, features])[: clip.frames]
+        np.testing.assert_array_equal(found[key][0], wanted)  # type: ignore[index]
+    together = data.batch(of(data, "de")).wrong_muse
+    assert together is not None
+    assert torch.equal(together[0], found["d"][0])  # type: ignore[index]
+    assert not together[1, 50:].any()
+    assert data.batch(of(data, "ab"), 0, True).wrong_muse is None
+    assert data_of(folder).batch(of(data, "ab")).wrong_muse is None
+    in_scope = data_of(folder, muse=muse, seanet_scope="mcorec").batch(of(data, "ab")).wrong_muse
+    np.testing.assert_array_equal(in_scope[1], muse.load(*of(data, "b")))  # type: ignore[index]
+    assert not in_scope[0].any()  # type: ignore[index]
+
+
 def test_frames_have_the_word_that_is_said_in_their_middle(folder: Path) -> None:
     data = data_of(folder)
     assert data.words == ("one", "two")
@@ -331,18 +350,34 @@ def test_all_that_is_wrong_is_told_at_once(muse: MuseFeatures, tmp_path: Path) -
     text = str(told.value)
     for line in (
         r"split test: no clip \(splits there: train\)",
-        r"mixture: no training clip of lrs2 \(data sets there: , grid\)",
+        r"avsr\.mixture: no training clip of lrs2 \(data sets there: , grid\)",
         r"dataset_name is missing: 1 of 5 clips, first b",
         r"video was not at 25 frames a second: 1 of 5 clips, first f: video=f\.mp4",
         r"Audio/MuSE length mismatch: 1 of 5 clips, first f: wav=38399, expected=38400",
-        r"no words: 1 of 5 clips, first b: transcript=''",
         r"more labels than frames: 1 of 5 clips, first c: labels=2, frames=2",
-        r"longer than a batch: 1 of 5 clips, first g: frames=900, batch.frames=800",
+        r"longer than a batch: 1 of 5 clips, first g: frames=900, at most 800",
         r"MuSE cache miss: 2 of 5 clips, first f",
         r"MuSE feature length mismatch: 1 of 5 clips, first c: video_len=2, muse_len=55",
         r"MuSE cache entry of other media: 1 of 5 clips, first a",
     ):
         assert re.search(f"^{line}", text, re.MULTILINE), line
+
+
+def test_clips_in_which_nobody_speaks_are_trained_on(tmp_path: Path) -> None:
+    """AVYT's `silent`: alone in a batch and beside others. A set without any word is refused."""
+    data = data_of(write_clips(tmp_path, [CLIPS[0], replace(CLIPS[1], transcript="")], WORDS, hiss))
+    data.check()
+    assert data.batch(of(data, "b"), 0, True).labels.shape == (1, 0)
+    assert data.batch(of(data, "ba"), 0, True).labels[0].tolist() == [-1, -1]
+    write_clips(tmp_path, [replace(clip, transcript=" ") for clip in CLIPS[:2]])
+    with pytest.raises(InputError, match="no words: all 2 training clips have an empty transcript"):
+        data_of(tmp_path, noise=NONE).check()
+
+
+def test_a_clip_that_is_alone_with_seanet_has_no_wrong_lips(folder: Path, muse: MuseFeatures) -> None:
+    data_of(folder, muse=muse, seanet_scope="mcorec").check(["test"])
+    with pytest.raises(InputError, match="split train: only b goes through SEANet, and its control, wrong lips"):
+        data_of(folder, muse=muse, seanet_scope="mcorec").check(["train"])
 
 
 def test_without_training_clips_or_interferers_nothing_starts(folder: Path) -> None:

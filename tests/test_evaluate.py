@@ -83,6 +83,7 @@ def batch_of(clips: str, loud: float, bypass: str = "b") -> Batch:
         seanet=torch.tensor([clip not in bypass for clip in clips]),
         labels=torch.zeros(len(clips), 1, dtype=torch.long),
         words=torch.full((len(clips), longest), -1),
+        wrong_muse=muse.flip(0, 1) * there[..., None],
     )
 
 
@@ -93,6 +94,7 @@ class Fake:
     batched: tuple[str, ...] = ("ab", "c")
     texts: dict[str, str] | None = None
     bypass: str = "b"  # out of SEANet's scope
+    wrong: bool = True
 
     @property
     def clips(self) -> list[Utterance]:
@@ -100,7 +102,9 @@ class Fake:
         return [Utterance(key, "grid", "test", f"{key}.mp4", 0, 0, text, "s1", "") for key, text in said.items()]
 
     def batches(self, condition: str) -> Iterator[Batch]:
-        return (batch_of(clips, {"clean": 0.1, "snr_0": 0.5}[condition], self.bypass) for clips in self.batched)
+        for clips in self.batched:
+            batch = batch_of(clips, {"clean": 0.1, "snr_0": 0.5}[condition], self.bypass)
+            yield batch if self.wrong else replace(batch, wrong_muse=None)
 
 
 def run(model: AvsrModel, data: Fake, conditions: Sequence[str], *args: Any, **options: Any) -> Evaluation:
@@ -142,22 +146,19 @@ def test_lips_are_decoded_once_for_all_conditions() -> None:
     assert len(model.recognizer.calls) == len(Fake().batched)
 
 
-def test_the_lips_of_another_clip_are_those_of_the_clip_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_lips_steer_seanet_and_the_recognizer_sees_the_right_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     model, steered = system(), []
 
     def voices(batch: Batch) -> Tensor:
-        assert batch.muse is not None
         if bool(batch.seanet.any()):  # else it is the recognizer that asks, for a sound that is separated already
-            steered.extend(row[:count] for row, count in zip(batch.muse, batch.frames, strict=True))
+            steered.append(batch.muse)
         return batch.mixture
 
     monkeypatch.setattr(model, "voices", voices)
-    run(model, Fake(bypass=""), ["clean"], models=["audio_wrong"])
-    muse = batch_of("ab", 0.1).muse
-    assert muse is not None
-    a, b = muse[0], torch.cat([muse[1, :4], muse[1, :1]])  # b is shorter than a and c, so it starts again
-    for given, expected in zip(steered, [b, a[:4], b], strict=True):
-        assert torch.equal(given, expected)
+    rows = run(model, Fake(), ["clean"], models=["av", "av_wrong"]).rows
+    for muse, batch in zip(steered, Fake().batches("clean"), strict=True):
+        assert torch.equal(muse, batch.wrong_muse)
+    assert heard(rows, "av_wrong", "clean") == heard(rows, "av", "clean")
 
 
 def test_wrong_lips_are_asked_for() -> None:
@@ -222,7 +223,7 @@ def test_empty_hypotheses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         (Fake(texts=dict.fromkeys(TEXTS, "?")), {}, "none of 3 clips has a word"),
         (Fake(("ab",)), {}, "1 clips are in no batch, first c"),
         (Fake(("ab", "cb")), {}, "clip b of a batch is not in the table, or in two"),
-        (Fake(("ab", "c")), {"models": ["audio_wrong"]}, "a is alone in its batch"),
+        (Fake(wrong=False), {"models": ["audio_wrong"]}, "wrong lips need MuSE's features of other clips"),
     ],
 )
 def test_refused(data: Fake, given: dict[str, Any], message: str) -> None:

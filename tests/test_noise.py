@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from speech_clips import clip_of
 
-from avs.avsr.noise import Mixer, NoiseFolder, NoiseParams, Voices, Whom, at_snr, fitted, make_mixer
+from avs.avsr.noise import Mixer, NoiseFolder, NoiseParams, Voices, Whom, at_snr, at_speed, fitted, make_mixer
 from avs.core.errors import InputError
 from avs.core.media import wav
 from avs.core.params import build
@@ -122,6 +122,36 @@ def test_interferers_among_themselves_are_at_their_own_snr() -> None:
     assert 10 * np.log10(levels[3 * pitch(clip)] ** 2 / (first**2 + second**2)) == pytest.approx(0, abs=0.01)
 
 
+@pytest.mark.parametrize(("speed", "samples"), [(0.5, 96000), (0.8, 60000), (1.25, 38400), (2.0, 24000)])
+def test_a_faster_voice_is_shorter_and_higher(speed: float, samples: int) -> None:
+    tone = sound_of(CLIPS[3])
+    found = at_speed(tone, speed)
+    assert (len(found), found.dtype) == (samples, np.float32)
+    levels = np.abs(np.fft.rfft(found))
+    assert np.argmax(levels) * 16000 / samples == pytest.approx(speed * pitch(CLIPS[3]), abs=0.5)
+    assert np.std(found) == pytest.approx(np.std(tone), rel=0.01)
+    assert at_speed(tone, 1.0) is tone
+
+
+def test_voices_at_other_speeds_are_drawn_and_one_speed_changes_no_draw() -> None:
+    """Tones of speeds 1 and 2 in turn; published mixtures are what they were before there were speeds."""
+    clip, other = CLIPS[0], CLIPS[1]
+    pitches = set()
+    for seed in range(40):
+        p = NoiseParams(interferers=(1,), speeds=(1.0, 2.0))
+        added = make_mixer(p, [clip, other], sound_of).mix(clip, sound_of(clip), rng(seed)) - sound_of(clip)
+        pitches.add(round(np.argmax(np.abs(np.fft.rfft(added))) / 3 / pitch(other)))
+    assert pitches == {1, 2}
+    drawn = rng(3)
+    mixture = mixer(interferers=[1], voices_snr=[0, 0]).mix(clip, sound_of(clip), drawn)
+    expected = rng(3)
+    expected.choice((1,))
+    (interferer,) = Voices(CLIPS, sound_of).draw(clip, "any", 1, expected)
+    assert heard(mixture) == sorted([clip.key, interferer.key])
+    expected.uniform(0, 0)
+    assert drawn.bit_generator.state == expected.bit_generator.state
+
+
 def test_one_draw_is_one_mixture() -> None:
     clip = CLIPS[0]
     one, again, other = (mixer(interferers=[2]).mix(clip, sound_of(clip), rng(seed)) for seed in (0, 0, 1))
@@ -179,7 +209,7 @@ def test_a_noise_file_is_drawn_at_any_place_and_repeated_where_it_is_short(folde
 
 
 def test_wrong_noise_folders_are_told(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\): no sound file in it"):
+    with pytest.raises(InputError, match=r"^avsr\.noise_folder \(.*nowhere\): no sound file in it"):
         NoiseFolder(tmp_path / "nowhere")
     digest = NoiseFolder(folder).digest
     (folder / "three.wav").write_bytes(b"RIFF no sound at all")
@@ -198,6 +228,8 @@ def test_wrong_noise_folders_are_told(folder: Path, tmp_path: Path) -> None:
         ("voices_snr", [0, math.inf], "must be two SNRs"),
         ("shortest", 11.0, r"shortest \(11\) must be seconds, at most longest \(10\)"),
         ("noise_snr", [], "must be SNRs"),
+        ("speeds", [], "must be from 0.5 to 2"),
+        ("speeds", [1, 0], r"speeds \(\[1.0, 0.0\]\) must be from 0.5 to 2"),
     ],
 )
 def test_wrong_parameters_are_refused(key: str, value: object, message: str) -> None:

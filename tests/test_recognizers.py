@@ -109,14 +109,16 @@ def test_smoothed_cross_entropy_is_fairseqs() -> None:
 
 
 @torch.no_grad()
-def test_seq2seq_loss_is_that_of_its_logits() -> None:
+def test_seq2seq_loss_is_that_of_its_logits_a_mean_over_clips() -> None:
     audio, video = inputs("fss2s.audio", "fss2s.video", 2, 8)
     labels = torch.tensor([[5, 6, 7], [8, -1, -1]])
     model = seq2seq()
     logits = model.decoder(torch.tensor([[2, 5, 6, 7], [2, 8, 1, 1]]), model.encoder(audio, video))
     wanted = torch.tensor([[5, 6, 7, 2], [8, 2, -1, -1]])
     found = model.loss(audio, video, None, labels)
-    assert float(found.total) == pytest.approx(float(smoothed_cross_entropy(logits, wanted)[0]), rel=LOSS)
+    smoothed, plain = smoothed_cross_entropy(logits, wanted)
+    assert float(found.total) == pytest.approx(float(smoothed) / 2, rel=LOSS)
+    assert float(found.parts["nll"]) == pytest.approx(float(plain) / 2, rel=LOSS)
 
 
 @torch.no_grad()
@@ -158,10 +160,23 @@ def test_refuses_labels(labels: torch.Tensor, message: str) -> None:
             model.loss(audio, video, None, labels)
 
 
-def test_a_batch_in_which_nothing_is_said_has_a_loss() -> None:
+@pytest.mark.parametrize("labels", [torch.zeros(2, 0, dtype=torch.int64), torch.tensor([[-1, -1], [5, 6]])])
+def test_clips_in_which_nothing_is_said_have_a_loss(labels: torch.Tensor) -> None:
+    """All of them, or one beside another: with gradients, and that of CTC is of blanks only."""
     audio, video = inputs("fss2s.audio", "fss2s.video", 2, 3)
     for model in (seq2seq(), port("small")):
-        assert torch.isfinite(model.loss(audio, video, None, torch.zeros(2, 0, dtype=torch.int64)).total)
+        features = model.encoder(audio, video).detach().requires_grad_()
+        found = model.loss_of(features, None, labels)
+        found.total.backward()
+        assert torch.isfinite(found.total)
+        assert features.grad is not None
+        assert bool(features.grad.isfinite().all())
+        assert bool(features.grad[0].any())
+    assert isinstance(model, CtcAttention)
+    with torch.no_grad():
+        blank = -model.ctc(features[:1]).log_softmax(dim=-1)[..., 0].sum()
+        ctc = model.loss_of(features[:1], None, labels[:1]).parts["ctc"]
+    assert float(ctc) == pytest.approx(float(blank), rel=LOSS)
 
 
 def test_refuses_a_decoder_of_the_other_style() -> None:

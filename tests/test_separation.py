@@ -14,18 +14,16 @@ from avs.avsr.recognizers import Loss
 from avs.avsr.seanet import SEANet, Stages
 from avs.avsr.separation import (
     SIZES,
-    Separated,
     Separation,
     SeparationParams,
     crops,
     intelligibility,
+    interval,
     judge,
     listen_by_frequency,
     objective,
     si_sdr,
     standardized,
-    summary,
-    with_lips,
 )
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
@@ -69,7 +67,8 @@ def sounds(frames: int = 10, clips: int = 2, seed: int = 0) -> Batch:
     looks = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 512))).float()
     muse = torch.where(first, *looks)[:, None].expand(-1, frames, -1).contiguous()
     empty = batch((frames,) * clips, "abcdefgh")
-    return replace(empty, mixture=tones[0] + tones[1], voice=torch.where(first, *tones), muse=muse)
+    voice = torch.where(first, *tones)
+    return replace(empty, mixture=tones[0] + tones[1], voice=voice, muse=muse, wrong_muse=muse.roll(1, 0))
 
 
 def formula(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -154,21 +153,6 @@ def test_filter_banks_are_an_addition_to_the_published_objective() -> None:
     assert float(more.total.detach()) == pytest.approx(float(plain.total.detach() + 20 * more.parts["fbank"]), abs=1e-3)
 
 
-def test_wrong_lips_are_those_of_another_clip() -> None:
-    found = with_lips(batch(), "wrong").muse
-    assert found is not None
-    assert found[0, :, 0].tolist() == [100, 101, 102, 103, 104, 105, 106, 107, 108, 100, 101, 102]
-    assert found[1, :, 0].tolist() == [200, 201, 202, 203, 204, 205, 206, 207, 208, 0, 0, 0]
-    assert with_lips(batch(names="aab"), "wrong").muse[0, 0, 0] == 200  # type: ignore[index]
-    assert not with_lips(batch(), "none").muse.any()  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="wrong lips need two clips in a batch, and this one has a, a"):
-        with_lips(batch((3, 3), "aa"), "wrong")
-    with pytest.raises(InputError, match="this batch has none"):
-        with_lips(replace(batch(), muse=None), "right")
-    with pytest.raises(InputError, match="lips \\('left'\\) must be one of right, wrong, none"):
-        with_lips(batch(), "left")  # type: ignore[arg-type]
-
-
 def test_training_brings_a_voice_out_and_lips_decide() -> None:
     """Of two tones. Seen after 60 steps: 6.7 dB more with right lips, 15.8 less with wrong ones."""
     torch.manual_seed(0)
@@ -179,9 +163,9 @@ def test_training_brings_a_voice_out_and_lips_decide() -> None:
         model(sounds(clips=4, seed=step)).total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)  # as published
         optimizer.step()
+    heard = sounds(clips=4, seed=1000)
     right, wrong = (
-        summary(judge(model.seanet, [sounds(clips=4, seed=1000)], lips))["si_sdr_gain"]["mean"]
-        for lips in ("right", "wrong")
+        np.mean([row.gain("si_sdr") for row in judge(model.seanet, [heard], lips)]) for lips in ("right", "wrong")
     )
     assert model.seanet.training
     assert right > 2
@@ -212,13 +196,25 @@ def test_stoi_knows_clean_from_noisy_and_what_is_too_short() -> None:
     assert np.isnan(intelligibility(clean[:3200], clean[:3200]))
 
 
-def test_summary_has_intervals_over_clips_and_leaves_out_what_is_not_known() -> None:
-    rows = [Separated(str(n), 0.0, 4.0 + n % 2, 0.5, float("nan") if n == 0 else 0.75) for n in range(20)]
-    found = summary(rows)
-    assert found["si_sdr_gain"] == found["si_sdr"]
-    assert found["si_sdr"] == pytest.approx({"mean": 4.5, "low": 4.27, "high": 4.73}, abs=0.03)
-    assert found["stoi_gain"] == {"mean": 0.25, "low": 0.25, "high": 0.25}
-    assert np.isnan(summary(rows[:1])["stoi"]["mean"])
+def test_clips_outside_the_scope_are_not_judged() -> None:
+    torch.manual_seed(0)
+    network, heard = SEANet(**SMALL), sounds(clips=3)
+    found = judge(network, [replace(heard, seanet=torch.tensor([True, False, True]))])
+    assert [row.clip for row in found] == ["a", "c"]
+    expected = {row.clip: row.si_sdr for row in judge(network, [heard])}
+    assert [row.si_sdr for row in found] == pytest.approx([expected["a"], expected["c"]], abs=1e-3)
+    assert judge(network, [replace(heard, seanet=torch.zeros(3, dtype=torch.bool))]) == []
+
+
+def test_wrong_lips_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match="wrong lips need MuSE's features of other clips"):
+        judge(SEANet(**SMALL), [batch()], "wrong")
+
+
+def test_intervals_are_over_clips_and_leave_out_what_is_not_known() -> None:
+    assert interval([4.0, 5.0] * 10) == pytest.approx({"mean": 4.5, "low": 4.27, "high": 4.73}, abs=0.03)
+    assert interval([float("nan"), 0.25, 0.25]) == {"mean": 0.25, "low": 0.25, "high": 0.25}
+    assert np.isnan(interval([float("nan")])["mean"])
 
 
 def test_filters_by_frequency_give_the_sound_back() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from avs.report.speech_results import SpeechResults, load_speech
+from avs.report.speech_results import SpeechResults, load_speech, marks
 from avs.report.speech_verdict import gain, judge, questions
 
 
@@ -122,6 +122,11 @@ def test_synthetic_speech_is_called_so_first(results: SpeechResults) -> None:
     every = [replace(answer, dataset_name="synthetic") for answer in results.answers]
     for answers, words in ((every, "The clips are synthetic"), ([*results.answers, every[0]], "Some of the clips are")):
         assert judge(replace(results, answers=answers)).cautions[0].startswith(words)
+
+
+def test_marks_leave_case_and_punctuation_out(results: SpeechResults) -> None:
+    answer = replace(results.answers[0], reference="Yes, it's ME - x-ray", hypothesis="yes its me - X ray")
+    assert marks(answer) == [("=", "Yes,"), ("s", "it's", "its"), ("=", "ME -"), ("i", "X"), ("s", "x-ray", "ray")]
 
 
 def test_marks_that_are_not_what_was_counted_are_told(results: SpeechResults) -> None:

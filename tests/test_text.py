@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sentencepiece import SentencePieceTrainer
 
-from avs.avsr.text import SPACE, Tokenizer, described_tokenizer, unigram_folder
+from avs.avsr.text import SPACE, Tokenizer, described_tokenizer, unigram_folder, word_tokenizer
 from avs.core.errors import InputError
 
 SENTENCES = ["bin blue at f two now", "set white in z nine again", "lay green by k zero please"]
@@ -75,3 +75,19 @@ def test_refuses_a_damaged_folder(change: Any, message: str, tmp_path: Path) -> 
     change(folder(tmp_path))
     with pytest.raises(InputError, match=message):
         unigram_folder(tmp_path)
+
+
+def test_whole_words_are_as_many_as_are_said() -> None:
+    tokenizer = word_tokenizer(["set White", "white now", ""])
+    assert tokenizer.symbols == ("<blank>", "<unk>", f"{SPACE}now", f"{SPACE}set", f"{SPACE}white", "<eos>")
+    assert tokenizer.encode(" SET  now again") == [3, 2, 1]
+    assert tokenizer.encode("") == []
+    assert tokenizer.decode([0, 3, 2, 1, 5]) == "set now"
+    assert described_tokenizer(json.loads(json.dumps(tokenizer.described()))) == tokenizer
+
+
+def test_a_description_without_whole_is_of_pieces() -> None:
+    """Files that were converted before there were tokenizers of whole words."""
+    tree = word_tokenizer(["a"]).described()
+    del tree["whole"]
+    assert not described_tokenizer(tree).whole

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avs.avsr.wer import edits, wer, wer_difference, word_errors
+from avs.avsr.wer import edits, errors_of, wer, wer_difference, word_errors
 from avs.core.errors import InputError
 
 
@@ -15,14 +15,30 @@ def test_errors_of_a_clip() -> None:
     assert word_errors("", "") == (0, 0)
 
 
-def test_edits_tell_what_became_of_each_word() -> None:
-    found = [(edit.kind, edit.reference, edit.hypothesis) for edit in edits("a b c", "a x c d")]
-    assert found == [
-        ("equal", ["a"], ["a"]),
-        ("substitute", ["b"], ["x"]),
-        ("equal", ["c"], ["c"]),
-        ("insert", [], ["d"]),
-    ]
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "wanted"),
+    [
+        ("bin blue at", "bin blue at", [("=", "bin blue at")]),
+        ("bin blue at f", "bin blew at f", [("=", "bin"), ("s", "blue", "blew"), ("=", "at f")]),
+        ("set white at f two", "set at f two now", [("=", "set"), ("d", "white"), ("=", "at f two"), ("i", "now")]),
+        ("a b c", "x y c", [("s", "a", "x"), ("s", "b", "y"), ("=", "c")]),
+        ("two words", "", [("d", "two"), ("d", "words")]),
+        ("", "two words", [("i", "two"), ("i", "words")]),
+        ("", " ", []),
+        ("<b>a</b>  now", "\u2028now", [("d", "<b>a</b>"), ("=", "now")]),
+    ],
+)
+def test_the_fewest_edits_are_found_word_by_word(
+    reference: str, hypothesis: str, wanted: list[tuple[str, ...]]
+) -> None:
+    found = edits(reference, hypothesis)
+    assert found == wanted
+    assert errors_of(found) == sum(edit[0] != "=" for edit in wanted)
+    assert " ".join(word for edit in found for word in edit[1:2] if edit[0] != "i") == " ".join(reference.split())
+
+
+def test_words_may_be_alike_and_are_given_as_they_stand() -> None:
+    assert edits("A b", "a c", str.lower) == [("=", "A"), ("s", "b", "c")]
 
 
 def test_wer_is_errors_over_words_of_all_clips() -> None:

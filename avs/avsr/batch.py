@@ -12,6 +12,7 @@ from torch import Tensor
 from avs.core.errors import InputError
 
 Use = Literal["both", "audio", "lips"]  # which inputs a recognizer is given
+Lips = Literal["right", "wrong"]  # whose steer SEANet: the clip's own, or, as a control, those of another clip
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Batch:
     clips: keys; frames: valid frames of each row; mixture: float32 [B,640 T] in [-1, 1], what is heard; voice: the
     same of the wanted voice alone; lips: uint8 [B,T,88,88]; muse: float32 [B,T,512], where SEANet takes part;
     seanet: bool [B], the rows whose sound goes through it; labels: int64 [B,L], tokens padded by -1; words: int64
-    [B,T], which word is said in a frame (the vocabulary's size where none is), -1 where that is not known.
+    [B,T], which word is said in a frame (the vocabulary's size where none is), -1 where that is not known;
+    wrong_muse: as muse, of other clips, each from its start again where it ends: for evaluation.
     """
 
     clips: tuple[str, ...]
@@ -33,6 +35,7 @@ class Batch:
     seanet: Tensor
     labels: Tensor
     words: Tensor
+    wrong_muse: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -48,6 +51,14 @@ class Batch:
             return None
         lengths = torch.tensor(self.frames, device=self.lips.device)
         return torch.arange(longest, device=self.lips.device) >= lengths[:, None]
+
+    def steered(self, lips: Lips) -> Batch:
+        """With the lips that are to steer SEANet in the place of `muse`."""
+        if lips == "right":
+            return self
+        if self.wrong_muse is None:
+            raise InputError("wrong lips need MuSE's features of other clips, and this batch has none")
+        return replace(self, muse=self.wrong_muse)
 
     def rows(self, places: slice | Sequence[int]) -> Batch:
         """Some of the clips, with the padding of all."""

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from avs.avsr import avhubert_checkpoints
 from avs.avsr.avhubert_checkpoints import load_avhubert, weight_files
-from avs.avsr.seanet import HEADS, SEANet
-from avs.core.checkpoint import KeyReport, check_strict, load_strict, read_tensors
+from avs.avsr.seanet import CHUNK, HEADS, SEANet
+from avs.core.checkpoint import KeyReport, check_strict, load_strict, read_description, read_tensors
 from avs.core.errors import InputError
 from avs.core.store import atomic, sha256_file, write_json
+from avs.core.unpickle import told
 from avs.lips import visual_frontend
 from avs.lips.visual_frontend import VisualFrontend
 
@@ -39,17 +40,18 @@ class Kind:
     sizes: Callable[[Any], dict[str, Any]] = lambda _: {}
 
 
-def load_seanet(path: str | os.PathLike[str], *, K: int = 100) -> SEANet:
-    """SEANet of a published `model_NNNN.model`, with or without its prefix `model.`, in eval mode.
+def load_seanet(path: str | os.PathLike[str], *, K: int | None = None) -> SEANet:
+    """SEANet of a published `model_NNNN.model`, with or without its prefix `model.`, or a converted one, in eval mode.
 
-    Its sizes are those of the file's tensors; K, the length of a chunk, leaves no trace in them. Nothing in the file
-    can run. Raises InputError unless each tensor is there in its shape, and no other.
+    Its sizes are those of the file's tensors; K, the length of a chunk, leaves no trace in them: where it is not given,
+    it is what a converted file says, or as published. Nothing in the file can run. Raises InputError unless each tensor
+    is there in its shape, and no other.
     """
     tensors = read_tensors(path)
-    sizes = seanet_sizes(tensors, path)
+    sizes = seanet_sizes(tensors, path) | {"K": K or _described_chunk(Path(path))}
     with torch.device("meta"):  # no memory is taken for sizes that a file only claims
-        check_strict(SEANet(K=K, **sizes), tensors, source=path, prefixes=_PREFIXES)
-    network = SEANet(K=K, **sizes)
+        check_strict(SEANet(**sizes), tensors, source=path, prefixes=_PREFIXES)
+    network = SEANet(**sizes)
     return _reported(network, load_strict(network, tensors, source=path, prefixes=_PREFIXES))
 
 
@@ -73,6 +75,15 @@ def seanet_sizes(tensors: Mapping[str, Tensor], source: str | os.PathLike[str] =
     return found
 
 
+def _described_chunk(path: Path) -> int:
+    described = read_description(path) if path.suffix == ".safetensors" else {}
+    sizes = described.get("sizes")
+    found = sizes.get("K", CHUNK) if isinstance(sizes, dict) else CHUNK
+    if type(found) is not int or not 2 <= found <= _LARGEST:
+        raise InputError(f"{path}: K ({told(found)}), the length of a chunk, must be from 2 to {_LARGEST}")
+    return found
+
+
 def load_visual_frontend(path: str | os.PathLike[str]) -> VisualFrontend:
     """MuSE's visual front-end of a published `visual_frontend.pt`, in eval mode; see avs.lips.visual_frontend."""
     return _reported(*visual_frontend.load_visual_frontend(path))
@@ -80,7 +91,9 @@ def load_visual_frontend(path: str | os.PathLike[str]) -> VisualFrontend:
 
 KINDS: dict[str, Kind] = {
     "seanet": Kind(
-        "separator.adder.mask_conv1x1.weight", load_seanet, lambda network: seanet_sizes(network.state_dict())
+        "separator.adder.mask_conv1x1.weight",
+        load_seanet,
+        lambda network: seanet_sizes(network.state_dict()) | {"K": network.separator.K},
     ),
     "muse_visual_frontend": Kind("resnet.layer1.conv1a.weight", load_visual_frontend),
     "avhubert": Kind(avhubert_checkpoints.MARK, load_avhubert, avhubert_checkpoints.described),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from avs.avsr.text import Tokenizer
@@ -35,7 +35,15 @@ def check_splits(clips: Collection[SpeechClip], splits: Iterable[str]) -> None:
 def check_mixture(names: Iterable[str], clips: Collection[SpeechClip]) -> None:
     there = sorted({clip.dataset_name for clip in clips})
     if absent := [name for name in names if name not in there]:
-        raise InputError(f"mixture: no training clip of {', '.join(absent)} (data sets there: {', '.join(there)})")
+        raise InputError(f"avsr.mixture: no training clip of {', '.join(absent)} (data sets there: {', '.join(there)})")
+
+
+def check_others(clips: Iterable[SpeechClip], others: Mapping[str, SpeechClip]) -> None:
+    """That whoever goes through SEANet has another clip, whose lips are the wrong ones."""
+    if lone := [clip for clip in clips if others.get(clip.key) == clip]:
+        raise InputError(
+            f"split {lone[0].split}: only {lone[0].key} goes through SEANet, and its control, wrong lips, needs two"
+        )
 
 
 def check_media(media: SpeechShards, clips: Sequence[SpeechClip], *, other_rates: bool) -> None:
@@ -54,16 +62,17 @@ def _of_media(media: SpeechShards, clip: SpeechClip, other_rates: bool) -> Itera
 
 
 def check_labels(tokenizer: Tokenizer, clips: Sequence[SpeechClip], longest: int) -> None:
-    """Words, fewer labels than frames as CTC must have it, and no clip of more frames than `longest`."""
+    """Words in some clips (in others somebody may be silent), fewer labels than frames as CTC must have it, and no clip
+    of more frames than `longest`."""
+    if not any(clip.transcript.strip() for clip in clips):
+        raise InputError(f"no words: all {len(clips)} training clips have an empty transcript ({_TABLE})")
     refuse([problem for clip in clips for problem in _of_labels(tokenizer, clip, longest)], len(clips), _TABLE)
 
 
 def _of_labels(tokenizer: Tokenizer, clip: SpeechClip, longest: int) -> Iterator[Problem]:
     labels = tokenizer.encode(clip.transcript)
     between = sum(one == other for one, other in pairwise(labels))  # a blank parts equal labels
-    if not labels:
-        yield Problem(clip.key, "no words", f"transcript={clip.transcript!r}")
     if len(labels) + between > clip.frames:
         yield Problem(clip.key, "more labels than frames", f"labels={len(labels)}, frames={clip.frames}")
     if clip.frames > longest:
-        yield Problem(clip.key, "longer than a batch", f"frames={clip.frames}, batch.frames={longest}")
+        yield Problem(clip.key, "longer than a batch", f"frames={clip.frames}, at most {longest}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from avs.avsr.avhubert import SIDE
 from avs.avsr.batch import Batch
-from avs.avsr.checks import check_all, check_labels, check_media, check_mixture, check_splits
+from avs.avsr.checks import check_all, check_labels, check_media, check_mixture, check_others, check_splits
 from avs.avsr.conditions import CLEAN
 from avs.avsr.mixtures import Mixtures
 from avs.avsr.noise import NoiseParams, make_mixer
@@ -129,7 +129,7 @@ class SpeechData:
         self._classes = {word: number for number, word in enumerate(self.words)}
         self._mixer = make_mixer(noise, self.training, self.voice)
 
-    def check(self, splits: Sequence[str] = ()) -> None:
+    def check(self, splits: Collection[str] = ()) -> None:
         """Raise InputError with all that would stop training on the way, or the evaluation of `splits`."""
         evaluated = [clip for split in splits for clip in self.clips(split)]
         clips = list(dict.fromkeys([*self.training, *evaluated]))
@@ -140,10 +140,16 @@ class SpeechData:
                 partial(check_media, self.media, clips, other_rates=self._p.other_rates),
                 partial(check_labels, self.tokenizer, self.training, self._p.frames),
                 partial(self._mixer.check, self.training),
-                *([partial(self.muse.check, [c for c in clips if self._in_scope(c)])] if self.muse else []),
+                *([] if self.muse is None else self._of_muse(self.muse, clips, evaluated)),
                 *([partial(self.mixed.check, evaluated)] if self.mixed else []),
             ]
         )
+
+    def _of_muse(
+        self, muse: MuseFeatures, clips: Sequence[SpeechClip], evaluated: Sequence[SpeechClip]
+    ) -> list[Callable[[], None]]:
+        within = [clip for clip in clips if self._in_scope(clip)]
+        return [partial(muse.check, within), partial(check_others, evaluated, self._others)]
 
     def described(self) -> dict[str, Any]:
         """All that decides what training sees, as JSON values."""
@@ -153,7 +159,7 @@ class SpeechData:
             "noise": self._mixer.described(),
             "scope": self._scope,
             "standardize": self._standardize,
-            "muse": self.muse and self.muse.meta,
+            "muse": None if self.muse is None else self.muse.meta,
             "tokenizer": self.tokenizer.described(),
             "clips": [(clip.key, clip.media, clip.dataset_name, clip.transcript) for clip in self.training],
             "words": [vars(word) for clip in self.training for word in self.media.words.get(clip.key, ())],
@@ -201,6 +207,7 @@ class SpeechData:
             seanet=torch.tensor(seanet),
             labels=_padded(labels, -1),
             words=words,
+            wrong_muse=None if training else self._features(clips, seanet, self._others),
         )
 
     def batches(
@@ -258,15 +265,32 @@ class SpeechData:
     def _in_scope(self, clip: SpeechClip) -> bool:
         return self._scope == "all" or clip.dataset_name == "mcorec"
 
-    def _features(self, clips: Sequence[SpeechClip], wanted: Sequence[bool]) -> Tensor | None:
+    def _features(
+        self, clips: Sequence[SpeechClip], wanted: Sequence[bool], others: Mapping[str, SpeechClip] | None = None
+    ) -> Tensor | None:
+        """MuSE's, of the clips, or of `others` in their place, in rows that are wanted; zeros elsewhere."""
         if self.muse is None:
             return None
         found = torch.zeros(len(clips), max(clip.frames for clip in clips), DIM)
         for row, clip, use in zip(found, clips, wanted, strict=True):
             if use:
-                features = self.muse.load(clip)
-                row[: clip.frames] = torch.from_numpy(standardized(features) if self._standardize else features)
+                features = self.muse.load(clip if others is None else others[clip.key])
+                features = standardized(features) if self._standardize else features
+                row[: clip.frames] = torch.from_numpy(np.resize(features, (clip.frames, DIM)))
         return found
+
+    @cached_property
+    def _others(self) -> dict[str, SpeechClip]:
+        """Of each clip that goes through SEANet, the next one of its split: whose lips are the wrong ones."""
+        by_split: dict[str, list[SpeechClip]] = defaultdict(list)
+        for clip in self.media.clips:
+            if self._in_scope(clip):
+                by_split[clip.split].append(clip)
+        return {
+            clip.key: other
+            for clips in by_split.values()
+            for clip, other in zip(clips, [*clips[1:], clips[0]], strict=True)
+        }
 
     def _frame_words(self, clip: SpeechClip) -> np.ndarray:
         return frame_words(self.media.words.get(clip.key, ()), clip.frames, self._classes)

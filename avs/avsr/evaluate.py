@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from avs.avsr.batch import Batch, Use
+from avs.avsr.batch import Batch, Lips, Use
 from avs.avsr.beam import Hypothesis
 from avs.avsr.model import AvsrModel
 from avs.avsr.normalize import Normalizer, normalizer
@@ -33,17 +32,17 @@ class Way(NamedTuple):
     """What the recognizer is given, and whose lips steer SEANet."""
 
     use: Use
-    lips: Literal["none", "own", "other"] = "none"
+    lips: Lips | None = None  # None: there is no SEANet
 
 
 WAYS = {
     "audio": Way("audio"),
     "video": Way("lips"),
     "av": Way("both"),
-    "audio_seanet": Way("audio", "own"),
-    "av_seanet": Way("both", "own"),
-    "audio_wrong": Way("audio", "other"),
-    "av_wrong": Way("both", "other"),
+    "audio_seanet": Way("audio", "right"),
+    "av_seanet": Way("both", "right"),
+    "audio_wrong": Way("audio", "wrong"),
+    "av_wrong": Way("both", "wrong"),
 }
 
 
@@ -119,7 +118,6 @@ class _Decoder:
     def __init__(self, model: AvsrModel, names: Sequence[str], search: SearchParams) -> None:
         self._model, self._search = model, search
         self._ways = {name: WAYS[name] for name in names}
-        self._last: Tensor | None = None  # MuSE's features of the last clip of the batch before
 
     def decode(self, batches: Mapping[str, Batch]) -> Iterator[tuple[tuple[str, str], list[list[Hypothesis]]]]:
         """(model, condition) and the hypotheses of each clip, from the same clips in each condition."""
@@ -127,10 +125,10 @@ class _Decoder:
         first = next(iter(batches.values())).to(device)
         looked = any(way.use != "audio" for way in self._ways.values())
         seen = self._model.see(first) if looked else None
-        steering = {kind: self._steering(first, kind) for kind in sorted({way.lips for way in self._ways.values()})}
         unheard = None
         for condition, batch in batches.items():
-            sounds = {kind: self._sound(batch.to(device), kind, muse) for kind, muse in steering.items()}
+            given = batch.to(device)
+            sounds = {lips: self._sound(given, lips) for lips in {way.lips for way in self._ways.values()}}
             for name, way in self._ways.items():
                 if way.use != "lips":
                     found = self._model.decode(sounds[way.lips], way.use, self._search, seen)
@@ -138,36 +136,10 @@ class _Decoder:
                     found = unheard = unheard or self._model.decode(first, way.use, self._search, seen)
                 yield (name, condition), found
 
-    def _steering(self, batch: Batch, kind: str) -> Tensor | None:
-        """What SEANet is steered by: nothing, MuSE's features of each clip, or those of another clip."""
-        return None if kind == "none" else self._others(batch) if kind == "other" else batch.muse
-
-    def _sound(self, batch: Batch, kind: str, muse: Tensor | None) -> Batch:
+    def _sound(self, batch: Batch, lips: Lips | None) -> Batch:
         """The batch with SEANet's voice for a mixture, if its rows go through SEANet, and nothing left to separate."""
-        mixture = batch.mixture if kind == "none" else self._model.voices(replace(batch, muse=muse))
+        mixture = self._model.voices(batch.steered(lips)) if lips else batch.mixture
         return replace(batch, mixture=mixture, seanet=torch.zeros_like(batch.seanet))
-
-    def _others(self, batch: Batch) -> Tensor:
-        """MuSE's features [B,T,512] of the clip before that goes through SEANet, from its start again where it ends.
-
-        The first clip of all has those of the last of its batch.
-        """
-        if batch.muse is None:
-            raise InputError("lips of another clip need MuSE's features, and this batch has none")
-        rows = batch.seanet.nonzero()[:, 0].tolist()
-        own = [batch.muse[row, : batch.frames[row]] for row in rows]
-        if not own:
-            return batch.muse
-        if self._last is None and len(own) == 1:
-            raise InputError(
-                f"lips of another clip need another clip, and {batch.clips[rows[0]]} is alone in its batch"
-            )
-        before = [own[-1] if self._last is None else self._last, *own[:-1]]
-        self._last = own[-1]
-        others = torch.zeros_like(batch.muse)
-        for row, features, other in zip(rows, own, before, strict=True):
-            others[row, : len(features)] = other[torch.arange(len(features), device=other.device) % len(other)]
-        return others
 
 
 def _chosen(model: AvsrModel, models: Sequence[str], p: EvaluationParams) -> list[str]:
@@ -176,9 +148,9 @@ def _chosen(model: AvsrModel, models: Sequence[str], p: EvaluationParams) -> lis
         raise InputError(f"models ({', '.join(unknown)}) must be of {', '.join(WAYS)}")
     if model.seanet is not None:
         return [name for name in WAYS if name in (models or MODELS)]
-    if needing := [name for name in models if WAYS[name].lips != "none"]:
+    if needing := [name for name in models if WAYS[name].lips]:
         raise InputError(f"models ({', '.join(needing)}) need SEANet, and this system has none")
-    return [name for name in WAYS if name in (models or WAYS) and WAYS[name].lips == "none"]
+    return [name for name in WAYS if name in (models or WAYS) and not WAYS[name].lips]
 
 
 def _normalized(clips: Sequence[Utterance], p: EvaluationParams) -> dict[str, str]:

@@ -133,13 +133,13 @@ class Voices:
 
 
 class NoiseFolder:
-    """Sound files below a folder. Raises InputError where there are none."""
+    """Sound files below a folder, which a parameter of that name gives. Raises InputError where there are none."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, name: str = "avsr.noise_folder") -> None:
+        self.folder, self._name = folder, name
         self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not self.files:
-            raise InputError(f"noise folder ({folder}): no sound file in it ({', '.join(SUFFIXES)})")
+            raise InputError(f"{name} ({folder}): no sound file in it ({', '.join(SUFFIXES)})")
         self._read = lru_cache(_FILES)(_read_noise)
 
     @cached_property
@@ -158,7 +158,7 @@ class NoiseFolder:
             except MediaError as reason:
                 wrong.append(f"{path}: {reason}")
         if wrong:
-            raise InputError("\n  ".join([f"noise folder ({self.folder}): {len(wrong)} files are no sound", *wrong]))
+            raise InputError("\n  ".join([f"{self._name} ({self.folder}): {len(wrong)} files are no sound", *wrong]))
 
     def draw(self, samples: int, draw: np.random.Generator) -> tuple[np.ndarray, str]:
         """A random part of a random file, float32 [samples], repeated where the file is shorter, and where it is from.
@@ -199,8 +199,8 @@ class Mixer:
             by = " by another speaker" if self._p.other_speakers else ""
             long = f"{self._p.shortest:g} to {self._p.longest:g} s"
             raise InputError(
-                f"noise.interferers ({list(self._p.interferers)}): {len(lone)} of {len(clips)} clips, first "
-                f"{lone[0].key}, have no other training clip{of}{by} of {long} (or set interferers to [0])"
+                f"avsr.interferers ({list(self._p.interferers)}): {len(lone)} of {len(clips)} clips, first "
+                f"{lone[0].key}, have no other training clip{of}{by} of {long} ([0] mixes none in)"
             )
 
     @property

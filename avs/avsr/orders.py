@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -45,24 +45,28 @@ def chosen(sets: Mapping[str, Sequence[SpeechClip]], shares: Mapping[str, float]
     return tuple(found)
 
 
-def cut(clips: Iterable[SpeechClip], limit: int, frames: int) -> list[Order]:
+def cut(clips: Sequence[SpeechClip], limit: int, frames: int) -> list[Order]:
     """Batches one after another: at most `limit` clips, and `frames` with the padding; longer clips are alone."""
+    lengths = [clip.frames for clip in clips]
     orders: list[Order] = []
-    batch: list[SpeechClip] = []
-    longest = 0
-    for clip in clips:
-        longest = max(longest, clip.frames)
-        if batch and (len(batch) == limit or longest * (len(batch) + 1) > frames):
-            orders.append(tuple(batch))
-            batch, longest = [], clip.frames
-        batch.append(clip)
-    return [*orders, tuple(batch)] if batch else orders
+    start = 0
+    while start < len(clips):
+        count = min(limit, len(clips) - start)
+        while count > 1 and count * max(lengths[start : start + count]) > frames:
+            count -= 1
+        orders.append(tuple(clips[start : start + count]))
+        start += count
+    return orders
 
 
 def shuffled(clips: Sequence[SpeechClip], limit: int, frames: int, draw: np.random.Generator) -> list[Order]:
-    """Batches in random order, of random clips of about one length."""
+    """Batches in random order, of random clips of about one length.
+
+    All epochs are counted before the first one, so that this must take no second for all clips that there are.
+    """
     mixed = draw.permutation(len(clips))
-    buckets = np.floor(np.log([clips[place].frames for place in mixed]) / math.log(_WIDTH))
+    lengths = np.array([clip.frames for clip in clips])
+    buckets = np.floor(np.log(lengths[mixed]) / math.log(_WIDTH))
     by_bucket = mixed[np.argsort(buckets, kind="stable")]  # stable: within a bucket clips stay mixed
-    orders = cut((clips[place] for place in by_bucket), limit, frames)
+    orders = cut([clips[place] for place in by_bucket], limit, frames)
     return [orders[place] for place in draw.permutation(len(orders))]

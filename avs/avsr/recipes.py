@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -83,14 +84,18 @@ class AvsrParams:
             )
         if self.freeze_avhubert and (self.freeze_seanet or not self.use_seanet):
             raise ValueError("freeze_avhubert (true) leaves nothing to train without a SEANet that learns")
-        if self.preset != "tiny" and not self.checkpoint:
+        if not _PRESETS[self.preset].from_scratch and not self.checkpoint:
             raise ValueError(f"preset ({self.preset}) starts from a checkpoint of AV-HuBERT: name it in checkpoint")
-        if not self.eval_splits or self.voices < 0 or self.seed < 0:
-            raise ValueError("eval_splits must name a split, voices and seed must be >= 0")
-        for name in ("max_steps", "batch_clips", "accumulate"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} ({value}) must be >= 1, or empty")
+        if not self.eval_splits:
+            raise ValueError("eval_splits ([]) must name one at least")
+        for name, least in (("voices", 0), ("seed", 0), ("max_steps", 1), ("batch_clips", 1), ("accumulate", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name} ({value}) must be >= {least}")
+        if self.frame_loss is not None and not 0 <= self.frame_loss < math.inf:
+            raise ValueError(f"frame_loss ({self.frame_loss}) must be >= 0")
         self.condition_params()
+        if not recipe(self).phases:
+            raise ValueError("epochs leave no phase to train in")
 
     def condition_params(self) -> ConditionParams:
         return ConditionParams(names=self.conditions, babble=self.babble, noise=self.heard_noise, seed=self.seed)
@@ -159,6 +164,9 @@ _TINY = Recipe(
 # two parts each.
 _FINE = FitParams(epochs=10, accumulate=2, precision="bfloat16", checkpoint_every=2000)
 _BATCH = BatchParams(clips=24, frames=24 * 375, time_masks=True)
+# Published for SEANet: AdamW, 1e-3, down by 3 % after each third of 150 epochs (a line here), 10 crops of 4 s a step.
+_SEPARATE = FitParams(epochs=150, lr=1e-3, weight_decay=0.01, warmup=0.0, clip=5.0, checkpoint_every=2000)
+_TALKER = NoiseParams(interferers=(1,))
 _MCOREC = ("lrs2:0.25", "vox2:0.10", "avyt:0.20", "avyt-mix:0.25", "mcorec:0.20")
 
 
@@ -173,7 +181,10 @@ def _tuned(encoder: AVHubertConfig, fit: FitParams, batch: BatchParams, noise: N
         choose="wer",
         separation=SeparationParams(),
         from_scratch=False,
-        phases=(Phase("joint", "both", fit, batch, noise),),
+        phases=(
+            Phase("seanet", "both", _SEPARATE, replace(batch, clips=10, time_masks=False), _TALKER),
+            Phase("joint", "both", fit, batch, noise),
+        ),
     )
 
 
@@ -204,10 +215,10 @@ def recipe(p: AvsrParams) -> Recipe:
 
 def _needed(name: PhaseName, p: AvsrParams) -> bool:
     if name == "seanet":
-        return p.use_seanet and p.seanet_checkpoint is None
+        return p.use_seanet and not p.seanet_checkpoint
     if name in ("audio", "both"):
-        return p.checkpoint is None
-    return p.use_seanet or p.checkpoint is not None
+        return not p.checkpoint
+    return p.use_seanet or bool(p.checkpoint)
 
 
 def _changed(phase: Phase, p: AvsrParams) -> Phase | None:
@@ -219,11 +230,15 @@ def _changed(phase: Phase, p: AvsrParams) -> Phase | None:
     fit = {"epochs": epochs, "max_steps": p.max_steps, "accumulate": p.accumulate, "precision": p.precision}
     fit |= {"lr": p.lr} if joint else {}
     noise = {"folder": p.noise_folder, "noise_snr": p.noise_snr}
-    noise |= {"interferers": p.interferers, "voices_snr": p.voices_snr} if phase.name != "seanet" else {}
+    mixture = p.mixture
+    if phase.name != "seanet":
+        noise |= {"interferers": p.interferers, "voices_snr": p.voices_snr}
+    elif p.seanet_scope == "mcorec":  # it learns from what it is for
+        mixture = ("mcorec:1",)
     return replace(
         phase,
         fit=_with(replace(phase.fit, seed=p.seed), fit),
-        batch=_with(replace(phase.batch, seed=p.seed), {"clips": p.batch_clips, "mixture": p.mixture}),
+        batch=_with(replace(phase.batch, seed=p.seed), {"clips": p.batch_clips, "mixture": mixture}),
         noise=_with(phase.noise, noise),
     )
 

@@ -77,7 +77,7 @@ class Recognizer(nn.Module):
         return self.loss_of(self.encoder(audio, video, padding_mask), padding_mask, labels)
 
     def loss_of(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Loss:
-        """The same, from the encoder's features."""
+        """The same, from the encoder's features: a mean over clips of what each adds up to."""
         raise NotImplementedError
 
 
@@ -92,11 +92,12 @@ class Seq2Seq(Recognizer):
         super().__init__(encoder, decoder)
 
     def loss_of(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Loss:
-        """Label-smoothed cross-entropy, summed over tokens and ends."""
+        """Label-smoothed cross-entropy, summed over tokens and ends, divided by the batch's clips (fairseq: by
+        its tokens)."""
         _check_labels(labels, self.decoder.config.vocabulary)
         given, wanted = _shifted(labels, FAIRSEQ_END)
         logits = self.decoder(given, features, padding_mask)
-        smoothed, plain = smoothed_cross_entropy(logits, wanted)
+        smoothed, plain = (loss / len(labels) for loss in smoothed_cross_entropy(logits, wanted))
         return Loss(smoothed, {"nll": plain, "accuracy": _accuracy(logits, wanted)})
 
     def search(self, features: Tensor, padding_mask: Tensor | None, params: SearchParams) -> list[list[Hypothesis]]:

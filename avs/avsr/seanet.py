@@ -22,6 +22,7 @@ VISUAL_DIM = 512
 
 _VISUAL_CHANNELS, _VISUAL_HIDDEN, _VISUAL_BLOCKS = 256, 512, 5
 HEADS = 4
+CHUNK = 100  # frames, as published
 _EPS = 1e-8
 _SLICE = 1024  # frames that a processor's cache holds with all their queries, keys and values
 
@@ -46,7 +47,7 @@ class SEANet(nn.Module):
     decoder: Any
 
     def __init__(
-        self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = 100, R: int = 6, head: int = 64
+        self, N: int = 256, L: int = 40, B: int = 64, H: int = 128, K: int = CHUNK, R: int = 6, head: int = 64
     ) -> None:
         super().__init__()
         if min(N, B, H, R, head) < 1:

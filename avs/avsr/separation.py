@@ -5,19 +5,19 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from pystoi import stoi
 from torch import Tensor, nn
 
-from avs.avsr.batch import Batch
+from avs.avsr.batch import Batch, Lips
 from avs.avsr.fbank import log_fbank
 from avs.avsr.recognizers import Loss
 from avs.avsr.seanet import SAMPLES_PER_FRAME, SEANet, Stages, separate
 from avs.core.errors import InputError
+from avs.core.execute import exact_convolutions, one_thread
 from avs.core.media import RATE
 from avs.core.params import params
 from avs.core.stats import paired_bootstrap
@@ -26,7 +26,6 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "published": {"N": 256, "L": 40, "B": 64, "H": 128, "K": 100, "R": 6, "head": 64},
     "tiny": {"N": 512, "L": 320, "B": 32, "H": 64, "K": 16, "R": 2, "head": 16},
 }
-Lips = Literal["right", "wrong", "none"]
 
 _EPS = 1e-6  # as published, of sums of squares
 _STILL = 1e-3  # a feature's deviation far below which it is noise
@@ -168,26 +167,6 @@ def muse_of(batch: Batch) -> Tensor:
     return batch.muse
 
 
-def with_lips(batch: Batch, lips: Lips) -> Batch:
-    """The batch as it is, with the next clip's lips in each row, from its start again where they end, or with none."""
-    if lips not in get_args(Lips):
-        raise InputError(f"lips ({lips!r}) must be one of {', '.join(get_args(Lips))}")
-    muse = muse_of(batch)
-    if lips == "wrong":
-        if len(set(batch.clips)) < 2:
-            raise InputError(f"wrong lips need two clips in a batch, and this one has {', '.join(batch.clips)}")
-        muse = torch.stack([_others(batch, muse, row) for row in range(len(batch))])
-    return replace(batch, muse=muse if lips != "none" else torch.zeros_like(muse))
-
-
-def _others(batch: Batch, muse: Tensor, row: int) -> Tensor:
-    """The features of the next other clip [T,512], zeros in the padding of the row."""
-    size = len(batch)
-    other = next(r % size for r in range(row + 1, row + size) if batch.clips[r % size] != batch.clips[row])
-    own, places = batch.frames[row], torch.arange(muse.shape[1], device=muse.device)
-    return muse[other, places % batch.frames[other]] * (places < own)[:, None]
-
-
 @dataclass(frozen=True)
 class Separated:
     """SI-SDR in dB and STOI of one clip, before and after. NaN: STOI of too little speech (0.4 s)."""
@@ -203,18 +182,22 @@ class Separated:
 
 
 def judge(seanet: SEANet, batches: Iterable[Batch], lips: Lips = "right") -> list[Separated]:
-    """What SEANet makes of each clip of the batches; it is left in the mode it was in."""
-    was = seanet.training
+    """What SEANet makes of each clip that goes through it; it is left in the mode it was in."""
+    was, device = seanet.training, next(seanet.parameters()).device
     seanet.eval()
     try:
-        return [row for batch in batches for row in _judged(seanet, with_lips(batch, lips))]
+        with torch.inference_mode(), one_thread(), exact_convolutions():
+            return [row for batch in batches for row in _judged(seanet, batch.to(device).steered(lips))]
     finally:
         seanet.train(was)
 
 
 def _judged(seanet: SEANet, batch: Batch) -> list[Separated]:
-    with torch.inference_mode():
-        found = separate(seanet, batch.mixture, muse_of(batch), batch.frames)
+    within = batch.seanet.nonzero()[:, 0].tolist()
+    if not within:
+        return []
+    batch = batch.rows(within)
+    found = separate(seanet, batch.mixture, muse_of(batch), batch.frames)
     rows = []
     for row, (clip, frames) in enumerate(zip(batch.clips, batch.frames, strict=True)):
         sounds = (x[row, : frames * SAMPLES_PER_FRAME].double().cpu() for x in (batch.mixture, found, batch.voice))
@@ -232,17 +215,6 @@ def intelligibility(found: Tensor, wanted: Tensor) -> float:
             return float(stoi(wanted.numpy(), found.numpy(), RATE))
         except RuntimeWarning:
             return float("nan")
-
-
-def summary(rows: Sequence[Separated]) -> dict[str, dict[str, float]]:
-    """Means of si_sdr, stoi and of what each gained, with 95 % intervals over clips: `{NAME: {mean, low, high}}`."""
-    measures = {
-        "si_sdr": [row.si_sdr for row in rows],
-        "si_sdr_gain": [row.gain("si_sdr") for row in rows],
-        "stoi": [row.stoi for row in rows],
-        "stoi_gain": [row.gain("stoi") for row in rows],
-    }
-    return {name: interval(values) for name, values in measures.items()}
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
+from avs.avsr.avhubert import AVHubertConfig
 from avs.avsr.avhubert_checkpoints import load_avhubert, weight_files
 from avs.avsr.checkpoints import load_seanet
 from avs.avsr.decoders import DecoderConfig
@@ -23,12 +23,12 @@ from avs.core.store import sha256_file
 
 @dataclass(frozen=True)
 class Start:
-    """A recognizer with its tokenizer, SEANet if it takes part, and the digests of both files, '' for none."""
+    """A recognizer with its tokenizer, SEANet if it takes part, and digests of their checkpoints, '' for none."""
 
     recognizer: Recognizer
     tokenizer: Tokenizer
     seanet: SEANet | None
-    digests: tuple[str, ...]
+    digests: tuple[str, str]  # of the recognizer's, of SEANet's
 
 
 def start(p: AvsrParams, r: Recipe, transcripts: Iterable[str]) -> Start:
@@ -36,50 +36,40 @@ def start(p: AvsrParams, r: Recipe, transcripts: Iterable[str]) -> Start:
 
     Raises InputError for a checkpoint that is not there, does not fit or has another size than the preset.
     """
-    digests = [_digest(Path(path)) if path else "" for path in (p.checkpoint, p.seanet_checkpoint)]
-    recognizer, tokenizer = _loaded(p, r) if p.checkpoint else _new(p, r, transcripts)
-    return Start(recognizer, tokenizer, _seanet(p, r) if p.use_seanet else None, tuple(digests))
+    digests = _digest("checkpoint", p.checkpoint), _digest("seanet_checkpoint", p.seanet_checkpoint)
+    if p.checkpoint:
+        recognizer, tokenizer = _loaded(Path(p.checkpoint), p, r)
+    else:
+        tokenizer = word_tokenizer(transcripts)
+        recognizer = _new(r.encoder, tokenizer, p, r)
+    recognizer.tokenizer = tokenizer
+    if isinstance(recognizer, CtcAttention):
+        recognizer.ctc_weight = r.ctc_weight
+    return Start(recognizer, tokenizer, _seanet(p, r) if p.use_seanet else None, digests)
 
 
-def _new(p: AvsrParams, r: Recipe, transcripts: Iterable[str]) -> tuple[Recognizer, Tokenizer]:
-    tokenizer = word_tokenizer(transcripts)
+def _new(encoder: AVHubertConfig, tokenizer: Tokenizer, p: AvsrParams, r: Recipe) -> Recognizer:
     torch.manual_seed(p.seed)
-    found = CtcAttention(r.encoder, DecoderConfig(vocabulary=len(tokenizer.symbols), **r.decoder))
-    return _settled(found, tokenizer, r)
+    return CtcAttention(encoder, DecoderConfig(vocabulary=len(tokenizer.symbols), **r.decoder))
 
 
-def _loaded(p: AvsrParams, r: Recipe) -> tuple[Recognizer, Tokenizer]:
-    path = Path(str(p.checkpoint))
+def _loaded(path: Path, p: AvsrParams, r: Recipe) -> tuple[Recognizer, Tokenizer]:
     own = unigram_folder(Path(p.tokenizer)) if p.tokenizer else None
     found = load_avhubert(path, own)
-    encoder = found if isinstance(found, AVHubertEncoder) else found.encoder
+    encoder, tokenizer = (found.encoder, found.tokenizer) if isinstance(found, Recognizer) else (found, own)
     if (size := _size(encoder.config)) != (wanted := _size(r.encoder)):
-        raise InputError(f"{path}: has width, layers, heads and inner {size}, but avsr.preset {p.preset} {wanted}")
-    if isinstance(found, AVHubertEncoder):
-        if own is None:
-            raise InputError(
-                f"{path}: is an encoder alone: a new decoder needs avsr.tokenizer, a folder of units and model"
-            )
-        found = _with_decoder(found, own, p.seed)
-    tokenizer = found.tokenizer or own
+        raise InputError(
+            f"avsr.checkpoint ({path}) has width, layers, heads and inner {size}, but avsr.preset ({p.preset}) {wanted}"
+        )
     if tokenizer is None:
-        raise InputError(f"{path}: has no tokenizer: name a folder with *units.txt and *.model in avsr.tokenizer")
-    return _settled(found, tokenizer, r)
-
-
-def _with_decoder(encoder: AVHubertEncoder, tokenizer: Tokenizer, seed: int) -> Recognizer:
-    """MCoRec's decoder and CTC, new, behind a pretrained encoder."""
-    torch.manual_seed(seed)
-    found = CtcAttention(encoder.config, DecoderConfig(vocabulary=len(tokenizer.symbols)))
-    found.encoder.load_state_dict(encoder.state_dict())
-    return found
-
-
-def _settled(found: Recognizer, tokenizer: Tokenizer, r: Recipe) -> tuple[Recognizer, Tokenizer]:
-    found.tokenizer = tokenizer
-    if isinstance(found, CtcAttention):
-        found.ctc_weight = r.ctc_weight
-    return found, tokenizer
+        raise InputError(
+            f"avsr.checkpoint ({path}) has no tokenizer: name a folder of *units.txt and *.model in avsr.tokenizer"
+        )
+    if isinstance(found, Recognizer):
+        return found, tokenizer
+    recognizer = _new(encoder.config, tokenizer, p, r)  # of pre-training: decoder and CTC are new
+    recognizer.encoder.load_state_dict(encoder.state_dict())
+    return recognizer, tokenizer
 
 
 def _seanet(p: AvsrParams, r: Recipe) -> SEANet:
@@ -94,8 +84,11 @@ def _size(config: AVHubertConfig) -> tuple[int, ...]:
     return config.width, config.layers, config.heads, config.inner
 
 
-def _digest(path: Path) -> str:
-    if not path.exists():
-        raise InputError(f"checkpoint {path}: is not there")
-    files = weight_files(path) if path.is_dir() else [path]
+def _digest(name: str, path: str | None) -> str:
+    """Of all files of a checkpoint."""
+    if not path:
+        return ""
+    if not Path(path).exists():
+        raise InputError(f"avsr.{name} ({path}) is not there")
+    files = weight_files(Path(path)) if Path(path).is_dir() else [Path(path)]
     return " ".join(sha256_file(file) for file in files)

@@ -44,6 +44,7 @@ _CONCERNED = {
     "both": ("recognizer",),
     "joint": ("recognizer", "seanet"),
 }
+_NOBODY = NoiseParams(interferers=(0,))
 PLAIN = ("audio", "video", "av")
 VERSION = 1  # raise when a phase's result changes
 
@@ -114,8 +115,11 @@ class Trainer:
         if not said:
             raise InputError(f"{media}: none of {len(self.shards.clips)} clips is of split {', '.join(sorted(splits))}")
         self.start = start(p, self.recipe, said)
-        self.fitted: dict[str, Fitted] = {}
         self._kept = Kept()
+        words = len(self.data(self.recipe.phases[0]).words)
+        torch.manual_seed(p.seed + 2)  # of the head for words: the same with SEANet and without
+        self.system = AvsrModel(self.start.recognizer, words=words, frame_loss=self.recipe.frame_loss)
+        self.fitted: dict[str, Fitted] = {}
         # all that has decided the weights of each so far
         self._after = {"recognizer": self.start.digests[:1], "seanet": self.start.digests[1:]}
 
@@ -123,25 +127,23 @@ class Trainer:
         """What a phase trains on. SEANet takes part in the first and the last one."""
         return self._clips(phase.batch, phase.noise, self.muse if phase.name in ("seanet", "joint") else None)
 
-    def heard(self, splits: Sequence[str], mixed: Mixtures | None) -> _Heard:
+    def heard(self, splits: Sequence[str], mixed: Mixtures | None) -> _Evaluated:
         """Clips of splits as evaluation hears them."""
-        return _Heard(self._clips(self.recipe.phases[-1].batch, NoiseParams(), self.muse, mixed), splits)
+        return _Evaluated(self._clips(self.recipe.phases[-1].batch, _NOBODY, self.muse, mixed), splits)
 
     def _clips(
         self, batch: BatchParams, noise: NoiseParams, muse: MuseFeatures | None, mixed: Mixtures | None = None
     ) -> SpeechData:
-        scope = self.p.seanet_scope
-        tokenizer, kept = self.start.tokenizer, self._kept
         return SpeechData(
             self.shards,
             muse,
-            tokenizer,
+            self.start.tokenizer,
             batch,
             noise,
             mixed=mixed,
-            seanet_scope=scope,
+            seanet_scope="all" if muse is None else self.p.seanet_scope,  # without SEANet it decides nothing
             standardize=self.recipe.from_scratch,
-            kept=kept,
+            kept=self._kept,
         )
 
     def mixtures(self, folder: Path) -> Mixtures:
@@ -153,16 +155,18 @@ class Trainer:
 
     def check(self) -> None:
         """Raise InputError for all that would stop a phase, before the first one begins."""
-        if not self.recipe.phases:
-            raise InputError("avsr.epochs leaves no phase to train in")
+        if self.muse is not None and self.p.seanet_scope == "mcorec":
+            names = sorted({clip.dataset_name for clip in self.data(self.recipe.phases[0]).training})
+            if "mcorec" not in names:
+                raise InputError(f"avsr.seanet_scope (mcorec): no training clip is of it, but of {', '.join(names)}")
         for phase in self.recipe.phases:
-            self.data(phase).check(self.p.eval_splits)
+            self.data(phase).check()
+        splits = [*self.p.eval_splits, *("val" for phase in self.recipe.phases if self._scored(phase))]
+        self.heard(splits, None).data.check(splits)
 
     def apart(self) -> None:
         """Train the networks each by itself, as far as the recipe has it."""
-        words = len(self.data(self.recipe.phases[0]).words)
-        seanet, recognizer = self.start.seanet, self.start.recognizer
-        self.system = AvsrModel(recognizer, None, words=words, frame_loss=self.recipe.frame_loss)
+        seanet = self.start.seanet
         for phase in self.recipe.phases:
             if phase.name == "seanet" and seanet is not None:
                 self._fit(phase, Separation(seanet, self.recipe.separation), asdict(self.recipe.separation))
@@ -195,7 +199,7 @@ class Trainer:
         data = self.data(phase)
         use = phase.use
         loss: Callable[[Batch], Loss] = model if phase.name == "seanet" else lambda batch: model(batch, use)
-        chosen = self.recipe.choose == "wer" and phase.name == "joint"
+        chosen = self._scored(phase)
         concerned = _CONCERNED[phase.name]
         after = {name: self._after[name] for name in concerned}
         parts = {"study": VERSION, "phase": phase.name, "use": use, "model": described, "after": after}
@@ -214,6 +218,10 @@ class Trainer:
                 accelerator=self._accelerator,
             )
         self._after |= {name: (*self._after[name], folder.name) for name in concerned}
+
+    def _scored(self, phase: Phase) -> bool:
+        """Whether its weights are those of the lowest WER."""
+        return self.recipe.choose == "wer" and phase.name == "joint"
 
     def _score(self) -> float:
         """WER on clean clips of `val`, with all that the system has."""
@@ -243,7 +251,7 @@ class _Training:
         return self._data.batch(order, epoch, training=True)
 
 
-class _Heard:
+class _Evaluated:
     """Batches of some splits in any condition, for `evaluate`."""
 
     def __init__(self, data: SpeechData, splits: Sequence[str]) -> None:
@@ -279,7 +287,7 @@ def _evaluate(study: Study, trainer: Trainer, before: AvsrModel, mixtures: Mixtu
     study.separated = _separated(trainer, before.seanet, heard)
 
 
-def _separated(trainer: Trainer, before: SEANet, heard: _Heard) -> dict[str, Any]:
+def _separated(trainer: Trainer, before: SEANet, heard: _Evaluated) -> dict[str, Any]:
     """SI-SDR and STOI of the mixture and of SEANet's voice, and what it gains: with the clip's lips, with those of
     another clip, and, before it was trained jointly, as `separate`."""
     found: dict[str, Any] = {"si_sdr": {}, "stoi": {}}
@@ -289,6 +297,8 @@ def _separated(trainer: Trainer, before: SEANet, heard: _Heard) -> dict[str, Any
         right = judge(after, heard.batches(condition), "right")
         wrong = judge(after, heard.batches(condition), "wrong")
         apart = judge(before, heard.batches(condition), "right")
+        if not right:  # none of these clips goes through it
+            return {}
         for measure, rows in found.items():
             rows[condition] = {
                 "mixture": interval([getattr(row, f"{measure}_before") for row in right]),
@@ -300,7 +310,7 @@ def _separated(trainer: Trainer, before: SEANet, heard: _Heard) -> dict[str, Any
     return found
 
 
-def _keep_voices(folder: Path, trainer: Trainer, heard: _Heard) -> None:
+def _keep_voices(folder: Path, trainer: Trainer, heard: _Evaluated) -> None:
     """Sounds of some clips, for the page: the mixture in each condition, and what SEANet makes of it."""
     system = trainer.system.eval()
     for clip in heard.clips[: trainer.p.voices]:

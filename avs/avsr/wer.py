@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import jiwer
 import numpy as np
@@ -15,28 +14,39 @@ from avs.core.stats import ratio_bootstrap
 Counts = Sequence[int] | np.ndarray
 
 
-class Edit(NamedTuple):
-    """Words of the reference and those in their place in the hypothesis; either may be none."""
-
-    kind: str  # equal, substitute, delete, insert
-    reference: list[str]
-    hypothesis: list[str]
-
-    @property
-    def errors(self) -> int:
-        return 0 if self.kind == "equal" else max(len(self.reference), len(self.hypothesis))
+Edit = tuple[str, ...]  # kind, words said, words understood instead; the last two where there are some
+EQUAL, SUBSTITUTED, DELETED, INSERTED = "=", "s", "d", "i"
 
 
-def edits(reference: str, hypothesis: str) -> list[Edit]:
-    """The fewest substitutions, deletions and insertions that make one text of words the other."""
+def edits(reference: str, hypothesis: str, alike: Callable[[str], str] = str) -> list[Edit]:
+    """Runs of equal words, and each word that was substituted, deleted or inserted, by the fewest of these.
+
+    Words are equal where `alike` makes the same of them, which is never nothing, and are given as they stand:
+    `("=", "at f")`, `("s", "two", "too")`, `("d", "now")`, `("i", "please")`.
+    """
     said, heard = reference.split(), hypothesis.split()
-    found = jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]
-    return [Edit(c.type, said[c.ref_start_idx : c.ref_end_idx], heard[c.hyp_start_idx : c.hyp_end_idx]) for c in found]
+    (chunks,) = jiwer.process_words(" ".join(map(alike, said)), " ".join(map(alike, heard))).alignments
+    found: list[Edit] = []
+    for chunk in chunks:
+        before = said[chunk.ref_start_idx : chunk.ref_end_idx]
+        after = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "equal":
+            found.append((EQUAL, " ".join(before)))
+        elif chunk.type == "substitute":
+            found += [(SUBSTITUTED, *pair) for pair in zip(before, after, strict=True)]
+        else:
+            kind, words = (DELETED, before) if chunk.type == "delete" else (INSERTED, after)
+            found += [(kind, word) for word in words]
+    return found
+
+
+def errors_of(found: Sequence[Edit]) -> int:
+    return sum(kind != EQUAL for kind, *_ in found)
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
     """Errors, and words of the reference. Where it has none, each word of the hypothesis is an error."""
-    return sum(edit.errors for edit in edits(reference, hypothesis)), len(reference.split())
+    return errors_of(edits(reference, hypothesis)), len(reference.split())
 
 
 def wer(errors: Counts, words: Counts, *, resamples: int = 10000, seed: int = 0) -> dict[str, float]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from avs.core.errors import InputError
@@ -31,6 +34,19 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except Exception as error:  # a damaged file can fail in any way, a missing one as OSError
         raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What `write_network` wrote of a network in the header of its .safetensors; nothing where there is none.
+
+    Raises InputError where it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = json.loads((file.metadata() or {}).get("config", "{}"))
+        return dict(found)
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: its description is damaged: {error!r}") from None
 
 
 def _only_tensors(content: object, path: Path) -> dict[str, Tensor]:

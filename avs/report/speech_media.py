@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from avs.avsr.scores import Heard
 from avs.avsr.voices import kept_voices
 from avs.core.errors import InputError
 from avs.core.footage import FPS
 from avs.core.media import unwav, wav
 from avs.core.store import atomic
-from avs.report.alignment import edits
 from avs.report.site import folder_name
-from avs.report.speech_results import Answer, SpeechResults
+from avs.report.speech_results import SpeechResults, marks
 from avs.report.speech_words import condition_text, conditions_in_order, model_text, models_in_order
 
 QUALITY = 80  # of the lips, as JPEG
@@ -83,7 +83,7 @@ def strip(lips: np.ndarray) -> bytes:
 def speech_data(results: SpeechResults, keys: Sequence[str]) -> dict[str, Any]:
     """What the page's script reads."""
     conditions, models = names_of(results.answers)
-    of_clip: dict[str, list[Answer]] = defaultdict(list)
+    of_clip: dict[str, list[Heard]] = defaultdict(list)
     for answer in results.answers:
         of_clip[answer.clip].append(answer)
     return {
@@ -96,7 +96,7 @@ def speech_data(results: SpeechResults, keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def names_of(answers: Sequence[Answer]) -> tuple[list[str], list[str]]:
+def names_of(answers: Sequence[Heard]) -> tuple[list[str], list[str]]:
     """The conditions and the models, each in their order."""
     return (
         conditions_in_order(answer.condition for answer in answers),
@@ -104,12 +104,12 @@ def names_of(answers: Sequence[Answer]) -> tuple[list[str], list[str]]:
     )
 
 
-def _clip(results: SpeechResults, key: str, answers: Sequence[Answer], conditions: Sequence[str]) -> dict[str, Any]:
+def _clip(results: SpeechResults, key: str, answers: Sequence[Heard], conditions: Sequence[str]) -> dict[str, Any]:
     clip, first = results.of_media[key], answers[0]
     made: dict[str, dict[str, Any]] = {name: {} for name in conditions}
     for answer in answers:
-        marks = edits(answer.reference, answer.hypothesis)
-        made[answer.condition][answer.model] = {"errors": answer.errors, "words": answer.words, "edits": marks}
+        row = {"errors": answer.errors, "words": answer.words, "edits": marks(answer)}
+        made[answer.condition][answer.model] = row
     sounds = enumerate(_sounds(results, key).items())
     return {
         "key": key,

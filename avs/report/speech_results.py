@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from avs.avsr.normalize import plain
+from avs.avsr.scores import Heard
+from avs.avsr.wer import Edit, edits
 from avs.core.clips import read_table
 from avs.core.errors import InputError
 from avs.lips.media import SpeechClip, SpeechShards
@@ -21,26 +24,11 @@ Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model made of a clip in a condition; `errors` of the reference's `words` are what WER counts."""
-
-    clip: str
-    dataset_name: str
-    speaker: str
-    condition: str
-    model: str
-    reference: str
-    hypothesis: str
-    errors: int
-    words: int
-
-
-@dataclass(frozen=True)
 class SpeechResults:
     """`metrics`, `answers`, `curves` (name → steps and values) and `voices`, a folder of sounds, are avsr_train's."""
 
     metrics: Tree
-    answers: Sequence[Answer]
+    answers: Sequence[Heard]
     curves: Mapping[str, list[tuple[float, float]]]
     voices: Path
     media: SpeechShards
@@ -64,7 +52,7 @@ def load_speech(results: Path, media: Path) -> SpeechResults:
     metrics = _read(results / METRICS)
     found = SpeechResults(
         metrics=_tree(results / METRICS, metrics),
-        answers=read_table(results / HYPOTHESES, Answer),
+        answers=read_table(results / HYPOTHESES, Heard),
         curves=read_curves(results / "curves"),
         voices=results / "voices",
         media=SpeechShards(media),
@@ -73,6 +61,11 @@ def load_speech(results: Path, media: Path) -> SpeechResults:
     if unknown := [key for key in found.clips if key not in found.of_media]:
         raise InputError(f"{media} lacks {len(unknown)} clips of {results}, first {unknown[0]!r} (run: dvc repro)")
     return found
+
+
+def marks(answer: Heard) -> list[Edit]:
+    """Where what was understood differs from what was said: not in case and punctuation, which WER does not count."""
+    return edits(answer.reference, answer.hypothesis, lambda word: plain(word).replace(" ", "") or word)
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from avs.report.alignment import edits, errors
+from avs.avsr.scores import Heard
+from avs.avsr.wer import errors_of
 from avs.report.numbers import FEW, bounds, p_value, points, sign
-from avs.report.speech_results import Answer, SpeechResults, Tree
+from avs.report.speech_results import SpeechResults, Tree, marks
 from avs.report.speech_words import condition_text, conditions_in_order, model_text
 from avs.speech.demo import NAME as SYNTHETIC
 
@@ -237,6 +238,6 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def same_count(answer: Answer) -> bool:
+def same_count(answer: Heard) -> bool:
     """Whether the differences between the texts are as many as the errors that were counted."""
-    return errors(edits(answer.reference, answer.hypothesis)) == answer.errors
+    return errors_of(marks(answer)) == answer.errors
