@@ -19,7 +19,9 @@ SMALL = {
     "data.demo.test": 6,
     "speech_data.demo.train": 2,
     "speech_data.demo.val": 1,
-    "speech_data.demo.test": 1,
+    "speech_data.demo.test": 2,
+    "avsr.max_steps": 1,
+    "avsr.conditions": ["clean", "talker_0_synthetic"],
     "budget.low_res": 32,
     "budget.base_res": 64,
     "budget.high_res": 128,
@@ -115,7 +117,8 @@ def _shared_store(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_command_rebuilds_everything(clone: Clone) -> None:
-    everything = ["anchor_eval", "cache", "eventness", *BOTH, "muse_precompute", "p0", "report@avs"]
+    everything = ["anchor_eval", "avsr_train", "cache", "eventness", *BOTH, "muse_precompute", "p0"]
+    everything += ["report@avs", "report@avsr"]
     assert sorted(clone.everything) == sorted(everything)  # type: ignore[attr-defined]
     metrics = json.loads((clone.folder / "results/p0/metrics.json").read_text())
     assert (metrics["clips"], metrics["seeds"]) == (6, 2)
@@ -145,8 +148,8 @@ def test_k_reruns_the_last_stages_only(clone: Clone) -> None:
 def test_speech_and_clips_leave_each_other_alone(clone: Clone) -> None:
     """The other way round is in the next test: another data set of clips runs none of speech."""
     (clone.folder / "data/speech_manifest/videos/new.mp4").write_bytes(b"new")
-    ran = clone.stages("dvc", "exp", "run", "-S", "speech_data.demo.test=2")
-    assert ran == ["install@speech", "preprocess@speech", "muse_precompute"]
+    ran = clone.stages("dvc", "exp", "run", "-S", "speech_data.demo.test=3")
+    assert ran == ["install@speech", "preprocess@speech", "muse_precompute", "avsr_train", "report@avsr"]
     (clone.folder / "data/speech_manifest/videos/new.mp4").unlink()
     clone.run("git", "checkout", "-q", ".")
     clone.run("dvc", "checkout", "-q")
