@@ -121,7 +121,10 @@ class Trainer:
         self.system = AvsrModel(self.start.recognizer, words=words, frame_loss=self.recipe.frame_loss)
         self.fitted: dict[str, Fitted] = {}
         # all that has decided the weights of each so far
-        self._after = {"recognizer": self.start.digests[:1], "seanet": self.start.digests[1:]}
+        self._after: dict[str, tuple[str, ...]] = {
+            "recognizer": self.start.digests[:1],
+            "seanet": self.start.digests[1:],
+        }
 
     def data(self, phase: Phase) -> SpeechData:
         """What a phase trains on. SEANet takes part in the first and the last one."""
