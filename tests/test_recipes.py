@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,22 @@ def test_seanet_by_itself_as_published() -> None:
     alone = recipe(made(**GIVEN)).phases[0]
     assert (alone.fit.lr, alone.fit.epochs, alone.fit.clip, alone.batch.clips) == (1e-3, 150, 5.0, 10)
     assert min(alone.noise.interferers) > 0  # else there is nothing to separate
+
+
+def test_the_demo_is_the_same_in_fewer_epochs() -> None:
+    demo, tiny = recipe(made(preset="demo")), recipe(made())
+    assert [phase.fit.epochs for phase in demo.phases] == [6, 12, 8, 2]
+    assert [replace(p, fit=replace(p.fit, epochs=1)) for p in demo.phases] == [
+        replace(p, fit=replace(p.fit, epochs=1)) for p in tiny.phases
+    ]
+    assert replace(demo, phases=()) == replace(tiny, phases=())
+
+
+def test_a_preset_in_the_projects_own_parameters_is_the_whole_of_it() -> None:
+    """`-S avsr.preset=mcorec`: nothing that stands there for the demo changes how it trains."""
+    params = load_config(Path(__file__).parents[1] / "params.yaml").avsr
+    named = replace(params, **GIVEN)
+    assert recipe(named) == recipe(made(**GIVEN))
 
 
 def test_parameters_take_the_place_of_the_preset() -> None:
