@@ -169,7 +169,7 @@ def test_what_the_data_cannot_give_is_told_at_once() -> None:
             ("talker_0", "split test has no other speaker than m (take talker_X_same, _unseen or _synthetic)"),
             ("talker_0_unseen", "every known speaker is in training, or is the clip's own (m)"),
         ]
-    ] + ["noise_0: no noise folder (set avsr.heard_noise)"]
+    ] + ["noise_0: no folder of noise (set avsr.heard_noise)"]
 
 
 def test_a_clip_of_an_unknown_speaker_has_none_of_the_same() -> None:
@@ -211,8 +211,8 @@ def test_missing_and_stale_mixtures_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("names", [], "conditions, each once"),
-        ("names", ["clean", "clean"], "conditions, each once"),
+        ("names", [], r"conditions \(\[.*\]\) must be one at least, each once"),
+        ("names", ["clean", "clean"], r"conditions \(\[.*\]\) must be one at least, each once"),
         ("names", ["loud"], r"condition \('loud'\) must be"),
         ("babble", 0, "must be >= 1"),
         ("seed", -1, "must be >= 0"),

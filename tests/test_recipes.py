@@ -63,11 +63,11 @@ def test_seanet_by_itself_as_published() -> None:
     assert min(alone.noise.interferers) > 0  # else there is nothing to separate
 
 
-def test_the_demo_is_the_same_in_fewer_epochs() -> None:
+def test_the_demo_is_the_same_in_fewer_steps() -> None:
     demo, tiny = recipe(made(preset="demo")), recipe(made())
-    assert [phase.fit.epochs for phase in demo.phases] == [6, 12, 8, 2]
-    assert [replace(p, fit=replace(p.fit, epochs=1)) for p in demo.phases] == [
-        replace(p, fit=replace(p.fit, epochs=1)) for p in tiny.phases
+    assert [phase.fit.max_steps for phase in demo.phases] == [120, 150, 120, 20]
+    assert [replace(p, fit=replace(p.fit, max_steps=1)) for p in demo.phases] == [
+        replace(p, fit=replace(p.fit, max_steps=1)) for p in tiny.phases
     ]
     assert replace(demo, phases=()) == replace(tiny, phases=())
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from avs.avsr.avhubert import AVHubertConfig, AVHubertEncoder
 from avs.avsr.decoders import DecoderConfig, Style
 from avs.avsr.recognizers import CtcAttention, Recognizer, Seq2Seq
 from avs.avsr.text import Tokenizer, described_tokenizer, unigram_folder
-from avs.core.checkpoint import load_strict, read_tensors
+from avs.core.checkpoint import load_strict, read_description, read_tensors
 from avs.core.errors import InputError
 from avs.core.unpickle import Inert, read_pickle, told
 
@@ -71,9 +70,9 @@ _RENAMED = [
     (r"\.src_attn\.", ".encoder_attn."),
     (r"\.linear_([qkv]|out)\.", r".\1_proj."),
     (r"\.feed_forward\.w_([12])\.", r".fc\1."),
-    (r"^(decoder\.layers\.\d+)\.norm1\.", r"\1.self_attn_layer_norm."),
-    (r"^(decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
-    (r"^(decoder\.layers\.\d+)\.norm3\.", r"\1.final_layer_norm."),
+    (r"^(decoder\..+)\.norm1\.", r"\1.self_attn_layer_norm."),
+    (r"^(decoder\..+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
+    (r"^(decoder\..+)\.norm3\.", r"\1.final_layer_norm."),
     (r"^decoder\.after_norm\.", "decoder.layer_norm."),
     (r"^decoder\.embed\.0\.", "decoder.embed_tokens."),
     (r"^decoder\.output_layer\.", "decoder.output_projection."),
@@ -227,13 +226,13 @@ def _port_heads(folder: Path) -> dict[str, int]:
 def _read_converted(path: Path) -> _Content:
     tensors = _named(read_tensors(path), path)
     try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
-        sizes = config.get("sizes") or {}
+        sizes = read_description(path).get("sizes") or {}
         heads = {part: sizes[part]["heads"] for part in ("encoder", "decoder") if part in sizes}
         tokenizer = sizes.get("tokenizer")
         return _Content(tensors, heads, tokenizer and described_tokenizer(tokenizer))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: its description is damaged: {error!r}") from None
 
 

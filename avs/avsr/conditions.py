@@ -66,7 +66,7 @@ class ConditionParams:
         for name in self.names:
             condition_of(name)
         if not self.names or len(set(self.names)) < len(self.names):
-            raise ValueError(f"names ({list(self.names)}) must be conditions, each once")
+            raise ValueError(f"conditions ({list(self.names)}) must be one at least, each once")
         if self.babble < 1:
             raise ValueError(f"babble ({self.babble}) must be >= 1")
         if self.seed < 0:
@@ -94,7 +94,7 @@ class Interference:
                 pools[clip.dataset_name, _UNSEEN].append(clip)
         self._pools = {name: Voices(clips, sound) for name, clips in pools.items()}
         self._nobody = Voices((), sound)
-        self._noise = NoiseFolder(Path(p.noise)) if p.noise else None
+        self._noise = NoiseFolder(Path(p.noise), "avsr.heard_noise") if p.noise else None
 
     def key(self, clips: Sequence[SpeechClip]) -> str:
         """The digest of all that decides what is mixed into these clips."""
@@ -136,7 +136,7 @@ class Interference:
     def _wrong(self, clips: Sequence[SpeechClip], condition: Condition) -> str:
         """Why the condition cannot be had; nothing where it can."""
         if condition.kind == "noise":
-            return "" if self._noise else f"{condition.name}: no noise folder (set avsr.heard_noise)"
+            return "" if self._noise else f"{condition.name}: no folder of noise (set avsr.heard_noise)"
         if condition.kind in (CLEAN, "synthetic"):
             return ""
         lone = []
