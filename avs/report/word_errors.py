@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from avs.avsr.scores import CONTROLS, MODELS, families
+from avs.avsr.scores import CONTROLS, MODELS, SEPARATE, families
 from avs.localization.uncertainty import ALPHA
 from avs.report.table import FEW, WIDTH, plain_table
 
+ALL = (*MODELS[:3], *SEPARATE.values(), *MODELS[3:], *CONTROLS)
 KINDS = {"clean": "clean", "snr": "babble", "noise": "noise", "talker": "a talker"}
 _CONDITION = re.compile(r"(?P<kind>[a-z]+)(_(?P<db>-?\d+(\.\d+)?))?(_(?P<who>\w+))?")
-WRONG = "Controls: SEANet is steered by the lips of another clip"
 TITLES = {
     "planned": "Planned contrasts: WER of the first less that of the second, in points: below 0 is better",
     "explanatory": "What explains it: a second family, with a Holm of its own",
@@ -26,13 +26,11 @@ def print_speech(metrics: Mapping[str, Any], console: Console | None = None) -> 
     console = console or Console(width=max(WIDTH, Console().width))
     rates, contrasts = metrics["wer"], metrics.get("contrasts", {})
     of = f", {metrics['clips']} clips, {metrics['words']} words" if "clips" in metrics else ""
-    for title, known in ((f"Word error rate in %{of} [95 % interval over clips]", MODELS), (WRONG, CONTROLS)):
-        names = [name for name in known if name in rates]
-        table = plain_table(title, "", *names)
-        for condition, cells in _rates(rates, names):
-            table.add_row(condition, *cells)
-        if names:
-            console.print(table)
+    conditions, rows = _rates(rates)
+    table = plain_table(f"Word error rate in %{of} [95 % interval over clips]", "", *map(described, conditions))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
     for family, rows in _families(rates, contrasts).items():
         table = plain_table(f"{TITLES[family]} (* below .05)", "contrast", "in", "difference [95 %]", "p after Holm")
         table.columns[1].justify = "left"
@@ -53,9 +51,9 @@ def speech(metrics: Mapping[str, Any]) -> str:
 
 
 def wer_table(figures: Mapping[str, Any]) -> str:
-    """As Markdown, from a file with `wer`: a row a condition, a column a model."""
-    names = [name for name in (*MODELS, *CONTROLS) if name in figures["wer"]]
-    return _markdown(["WER in %", *names], [[title, *cells] for title, cells in _rates(figures["wer"], names)])
+    """As Markdown, from a file with `wer`: a row a model, a column a condition."""
+    conditions, rows = _rates(figures["wer"])
+    return _markdown(["WER in %", *map(described, conditions)], rows)
 
 
 def contrast_table(figures: Mapping[str, Any]) -> str:
@@ -85,10 +83,11 @@ def described(condition: str) -> str:
     return ", ".join(part for part in (KINDS[found["kind"]], level, found["who"]) if part)
 
 
-def _rates(rates: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """A condition's name and a cell a model; empty where it was not decoded."""
-    conditions = ordered({condition for name in names for condition in rates[name]})
-    return [(described(c), [_rate(rates[name].get(c)) for name in names]) for c in conditions]
+def _rates(rates: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Conditions, and a row a model: its name and a cell a condition, empty where it was not decoded."""
+    conditions = ordered({condition for rows in rates.values() for condition in rows})
+    names = [name for name in ALL if name in rates]
+    return conditions, [[name, *(_rate(rates[name].get(c)) for c in conditions)] for name in names]
 
 
 def _rate(row: Mapping[str, float] | None) -> str:
