@@ -168,6 +168,16 @@ def test_wrong_lips_are_asked_for() -> None:
     assert heard(rows, "audio_wrong", "clean")[0] != heard(rows, "audio_seanet", "clean")[0]
 
 
+def test_clips_outside_the_scope_are_heard_as_they_are() -> None:
+    """Some of a batch, and all: neither needs features, and no lips steer anything."""
+    rows = run(system(), Fake(bypass="abc", wrong=False), ["clean"]).rows
+    assert heard(rows, "av_seanet", "clean") == heard(rows, "av", "clean")
+    assert heard(rows, "audio_seanet", "clean") == heard(rows, "audio", "clean")
+    rows = run(system(), Fake(bypass="ab"), ["clean"], models=["av", "av_wrong"]).rows
+    same = [a == b for a, b in zip(heard(rows, "av", "clean"), heard(rows, "av_wrong", "clean"), strict=True)]
+    assert same == [True, True, False]
+
+
 def test_without_seanet_there_are_three_models() -> None:
     rows = run(system(seanet=False), Fake(), ["clean"]).rows
     assert {row.model for row in rows} == {"audio", "video", "av"}

@@ -17,11 +17,12 @@ SMALL = {
     "data.demo.train": 12,
     "data.demo.val": 2,
     "data.demo.test": 6,
-    "speech_data.demo.train": 2,
+    "speech_data.demo.train": 3,
     "speech_data.demo.val": 1,
     "speech_data.demo.test": 2,
     "avsr.max_steps": 1,
-    "avsr.conditions": ["clean", "talker_0_synthetic"],
+    "avsr.conditions": ["clean", "talker_0"],
+    "avsr.voices": 1,
     "budget.low_res": 32,
     "budget.base_res": 64,
     "budget.high_res": 128,
@@ -117,11 +118,12 @@ def _shared_store(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_command_rebuilds_everything(clone: Clone) -> None:
-    everything = ["anchor_eval", "avsr_train", "cache", "eventness", *BOTH, "muse_precompute", "p0"]
-    everything += ["report@avs", "report@avsr"]
+    clips = ["anchor_eval", "cache", "eventness", "p0", "report@avs"]
+    everything = [*clips, *BOTH, "avsr_train", "muse_precompute", "report@avsr"]
     assert sorted(clone.everything) == sorted(everything)  # type: ignore[attr-defined]
     metrics = json.loads((clone.folder / "results/p0/metrics.json").read_text())
     assert (metrics["clips"], metrics["seeds"]) == (6, 2)
+    assert json.loads((clone.folder / "results/avsr/metrics.json").read_text())["clips"] == 2
     assert clone.run("git", "status", "--porcelain") == ""
 
 
@@ -132,9 +134,9 @@ def test_a_second_run_does_nothing(clone: Clone) -> None:
 def test_k_reruns_the_last_stages_only(clone: Clone) -> None:
     ran = clone.stages("dvc", "exp", "run", "-S", "k=1")
     assert sorted(ran) == ["anchor_eval", "p0", "report@avs"]
-    page = clone.run("python", "-m", "avs", "report", "--against", "HEAD").strip()
-    text = (clone.folder / page).read_text()
-    assert page == "results/report/against/index.html"
+    pages = clone.run("python", "-m", "avs", "report", "--against", "HEAD").split()
+    assert pages == ["results/report/against/index.html", "results/report/avsr/index.html"]
+    text = (clone.folder / pages[0]).read_text()
     assert "Clips whose answers changed most" in text  # from DVC's cache
     assert "not in DVC" not in text
     assert "Running stage" not in clone.run("dvc", "repro", "report@avs")  # the page that the stage made is as it was

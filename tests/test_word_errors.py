@@ -1,6 +1,7 @@
 """The tables of the speech study."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 

@@ -172,7 +172,8 @@ class Trainer:
         seanet = self.start.seanet
         for phase in self.recipe.phases:
             if phase.name == "seanet" and seanet is not None:
-                self._fit(phase, Separation(seanet, self.recipe.separation), asdict(self.recipe.separation))
+                described = asdict(self.recipe.separation) | {"sizes": self.recipe.seanet}
+                self._fit(phase, Separation(seanet, self.recipe.separation), described)
             elif phase.name in ("audio", "both"):
                 self._fit(phase, self.system, self.described())
         self.system.seanet = seanet
