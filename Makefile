@@ -45,4 +45,4 @@ lock: ## Write requirements.lock, and cuda.lock where PyTorch's CUDA build is in
 	if python -m pip freeze | grep -qE '$(CUDA)'; then { head -n 1 cuda.lock; python -m pip freeze | grep -E '$(CUDA)'; } > partial.lock && mv partial.lock cuda.lock; fi
 
 clean: ## Remove what can be rebuilt; the item store and DVC's cache stay
-	rm -rf data/install data/media data/eventness data/cache results/*/per_clip.jsonl
+	rm -rf data/install data/media data/eventness data/cache data/muse data/mixtures models results/*/per_clip.jsonl
