@@ -16,6 +16,10 @@ ASKED = (
     ("av", "audio", "Do lips help: both against sound alone?"),
     ("audio_seanet", "audio", "Does SEANet help sound alone?"),
     ("av_seanet", "av", "Does SEANet help where lips are read anyway?"),
+    ("audio_seanet", "audio_separate", "Does joint training help sound alone?"),
+    ("av_seanet", "av_separate", "Does joint training help where lips are read anyway?"),
+    ("audio_separate", "audio", "Does SEANet by itself help sound alone?"),
+    ("av_separate", "av", "Does SEANet by itself help where lips are read anyway?"),
     ("av_seanet", "audio_seanet", "Do lips still help after SEANet?"),
     ("av_seanet", "audio", "Do SEANet and lips together help: against sound alone?"),
     ("av", "video", "Does sound help: both against lips alone?"),
@@ -109,6 +113,8 @@ def _sentences(wer: Mapping[str, Mapping[str, Tree]], asked: Sequence[Question])
         ("av", "audio", "Lips", ("lower", "raise", "make")),
         ("audio_seanet", "audio", "For sound alone, SEANet", ("lowers", "raises", "makes")),
         ("av_seanet", "av", "With lips, SEANet", ("lowers", "raises", "makes")),
+        ("audio_seanet", "audio_separate", "For sound alone, joint training", ("lowers", "raises", "makes")),
+        ("av_seanet", "av_separate", "With lips, joint training", ("lowers", "raises", "makes")),
     ):
         for question in asked:
             if (question.a, question.b) == (a, b):
