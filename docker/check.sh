@@ -35,8 +35,9 @@ clone() {
 }
 tiny='s/^( +train:) [^ ]+/\1 12/; s/^( +val:) [^ ]+/\1 2/; s/^( +test:) [^ ]+/\1 6/
     s/^( +low_res:) [^ ]+/\1 32/; s/^( +base_res:) [^ ]+/\1 64/; s/^( +high_res:) [^ ]+/\1 128/
-    s/^( +seeds:) [^ ]+/\1 2/; s/^( +epochs:) [^ ]+/\1 2/; s/^( +resamples:) [^ ]+/\1 200/'
-few='s/^( +train:) [^ ]+/\1 30/; s/^( +val:) [^ ]+/\1 2/; s/^( +test:) [^ ]+/\1 8/; s/^( +seeds:) [^ ]+/\1 1/'
+    s/^( +seeds:) [^ ]+/\1 2/; s/^( +epochs:) [^ ]+/\1 2/; s/^( +resamples:) [^ ]+/\1 200/
+    s/^( +max_steps:) +#/\1 1 #/'
+few='s/^( +train:) [^ ]+/\1 30/; s/^( +val:) [^ ]+/\1 2/; s/^( +test:) [^ ]+/\1 8/; s/^( +seeds:) [^ ]+/\1 1/; s/^( +max_steps:) +#/\1 1 #/'
 clips=40
 computed() { sed -n -E "s/^$1: .* ([0-9]+) computed.*/\1/p" "$work/log"; }
 
