@@ -403,7 +403,10 @@ def test_what_decides_a_training_is_described(folder: Path, muse: MuseFeatures, 
         data_of(folder, BatchParams(seed=1)),
         data_of(folder, noise=NONE),
         data_of(folder, muse=muse),
-        data_of(write_clips(tmp_path, [replace(CLIPS[0], media="x"), *CLIPS[1:]], WORDS, hiss)),
+        *(
+            data_of(write_clips(tmp_path / name, [replace(CLIPS[0], **{name: "x"}), *CLIPS[1:]], WORDS, hiss))
+            for name in ("media", "speaker")
+        ),
     ]
     assert all(data.described() != known for data in others)
 

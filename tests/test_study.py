@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from avhubert_golden import ESPNET, SMALL, filled
 from speech_clips import clip_of, hiss, write_clips, write_muse
 from torch import nn
 
-from avs.avsr import recipes
+from avs.avsr import launch, recipes
 from avs.avsr.checkpoints import write_network
+from avs.avsr.evaluate import EvaluationParams
 from avs.avsr.recipes import AvsrParams, PhaseParams
 from avs.avsr.recognizers import CtcAttention
 from avs.avsr.scores import CONTROLS, MODELS, SEPARATE
-from avs.avsr.study import PLAIN, Study, run_study, train_apart
+from avs.avsr.seanet import SEANet
+from avs.avsr.study import PLAIN, Study, Trainer, run_study, train_apart
 from avs.avsr.text import Tokenizer
 from avs.core.errors import InputError
 from avs.core.execute import one_thread
@@ -177,6 +180,38 @@ def test_weights_of_the_lowest_wer_are_chosen_on_val(there: Place) -> None:
     found = there.run(replace(SYSTEM, choose="wer", eval_splits=("val",)))
     assert trained(found) == {"joint"}
     assert found.fitted["joint"].score is not None
+    assert any("chosen by WER on val" in note for note in found.notes)
+    assert not any("chosen" in note for note in there.run(replace(SYSTEM, choose="wer")).notes)
+
+
+def test_another_way_to_search_or_other_clips_of_val_may_choose_others(there: Place, tmp_path: Path) -> None:
+    """Weights of a choice are kept under all that has made it; where nothing is chosen, evaluation decides nothing."""
+    chosen = replace(SYSTEM, choose="wer")
+    there.run(chosen)
+    assert trained(there.run(chosen)) == set()
+    greedy = EvaluationParams(beam=1)
+    assert trained(there.run(replace(chosen, evaluation=greedy))) == {"joint"}
+    assert trained(there.run(replace(SYSTEM, evaluation=greedy))) == set()
+    others = [replace(clip, transcript="set now") if clip.key == "v" else clip for clip in CLIPS]
+    assert trained(place(tmp_path, others).run(chosen)) == {"joint"}
+
+
+def test_networks_that_no_phase_trains_before_are_on_the_device_too(there: Place) -> None:
+    """`meta` stands for a GPU: a checkpoint's network is heard beside one that was trained there."""
+    accelerator = SimpleNamespace(device=torch.device("meta"), is_main_process=True, num_processes=1)
+    p = replace(SYSTEM, seanet_checkpoint=str(there.folder / "seanet.safetensors"), epochs=PhaseParams(audio=0, both=0))
+    write_network("seanet", SEANet(N=8, L=40, B=4, H=4, K=10, R=1), Path(p.seanet_checkpoint or ""))
+    trainer = Trainer(there.folder, there.folder, p, None, accelerator)  # type: ignore[arg-type]
+    trainer.apart()
+    assert {value.device.type for value in trainer.system.parameters()} == {"meta"}
+
+
+def test_words_of_frames_have_a_head_only_where_it_learns(there: Place) -> None:
+    heads = [
+        Trainer(there.folder, there.folder, replace(SYSTEM, frame_loss=loss), None, launch.accelerator("cpu")).system
+        for loss in (0.0, 1.0)
+    ]
+    assert [system.frame_head is None for system in heads] == [True, False]
 
 
 def test_a_published_preset_goes_on_from_checkpoints(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +258,8 @@ def test_what_does_not_fit_is_told_before_training(changes: dict[str, Any], mess
         patch.setenv("AVS_STORE", str(tmp_path / "store"))
         with pytest.raises(InputError, match=message):
             few.run(replace(SYSTEM, **changes))
+        with pytest.raises(InputError, match=message):  # as workers do, which evaluate nothing
+            train_apart(few.folder, few.folder, replace(SYSTEM, **changes))
     assert not (tmp_path / "store").exists()
 
 

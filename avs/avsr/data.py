@@ -161,7 +161,7 @@ class SpeechData:
             "standardize": self._standardize,
             "muse": None if self.muse is None else self.muse.meta,
             "tokenizer": self.tokenizer.described(),
-            "clips": [(clip.key, clip.media, clip.dataset_name, clip.transcript) for clip in self.training],
+            "clips": told(self.training),
             "words": [vars(word) for clip in self.training for word in self.media.words.get(clip.key, ())],
         }
 
@@ -294,6 +294,11 @@ class SpeechData:
 
     def _frame_words(self, clip: SpeechClip) -> np.ndarray:
         return frame_words(self.media.words.get(clip.key, ()), clip.frames, self._classes)
+
+
+def told(clips: Iterable[SpeechClip]) -> list[tuple[str, ...]]:
+    """What of clips decides about a training: by speakers, too, voices are drawn."""
+    return [(clip.key, clip.media, clip.dataset_name, clip.speaker, clip.transcript) for clip in clips]
 
 
 def frame_words(words: Iterable[Word], frames: int, classes: dict[str, int]) -> np.ndarray:

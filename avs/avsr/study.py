@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from avs.avsr import launch
 from avs.avsr.batch import Batch
 from avs.avsr.conditions import CLEAN, Interference
-from avs.avsr.data import BatchParams, Kept, SpeechData
+from avs.avsr.data import BatchParams, Kept, SpeechData, told
 from avs.avsr.evaluate import evaluate
 from avs.avsr.mixtures import Mixtures, write_mixtures
 from avs.avsr.model import AvsrModel
@@ -116,7 +116,7 @@ class Trainer:
             raise InputError(f"{media}: none of {len(self.shards.clips)} clips is of split {', '.join(sorted(splits))}")
         self.start = start(p, self.recipe, said)
         self._kept = Kept()
-        words = len(self.data(self.recipe.phases[0]).words)
+        words = len(self.data(self.recipe.phases[0]).words) if self.recipe.frame_loss else 0
         torch.manual_seed(p.seed + 2)  # of the head for words: the same with SEANet and without
         self.system = AvsrModel(self.start.recognizer, words=words, frame_loss=self.recipe.frame_loss)
         self.fitted: dict[str, Fitted] = {}
@@ -151,10 +151,12 @@ class Trainer:
 
     def mixtures(self, folder: Path) -> Mixtures:
         """Evaluation's mixtures, written where they are not there yet."""
-        p, data = self.p, self.data(self.recipe.phases[0])
-        clips = [clip for split in p.eval_splits for clip in data.clips(split)]
-        write_mixtures(folder, clips, Interference(p.condition_params(), self.shards.clips, data.voice))
+        write_mixtures(folder, self.heard(self.p.eval_splits, None).clips, self._interference())
         return Mixtures(folder)
+
+    def _interference(self) -> Interference:
+        voice = self.data(self.recipe.phases[0]).voice
+        return Interference(self.p.condition_params(), self.shards.clips, voice)
 
     def check(self) -> None:
         """Raise InputError for all that would stop a phase, before the first one begins."""
@@ -164,8 +166,9 @@ class Trainer:
                 raise InputError(f"avsr.seanet_scope (mcorec): no training clip is of it, but of {', '.join(names)}")
         for phase in self.recipe.phases:
             self.data(phase).check()
-        splits = [*self.p.eval_splits, *("val" for phase in self.recipe.phases if self._scored(phase))]
+        splits = [*self.p.eval_splits, *("val" for phase in self.recipe.phases if self.scored(phase))]
         self.heard(splits, None).data.check(splits)
+        self._interference().check(self.heard(self.p.eval_splits, None).clips)
 
     def apart(self) -> None:
         """Train the networks each by itself, as far as the recipe has it."""
@@ -177,6 +180,7 @@ class Trainer:
             elif phase.name in ("audio", "both"):
                 self._fit(phase, self.system, self.described())
         self.system.seanet = seanet
+        self.system.to(self._accelerator.device)  # what no phase has trained is still where it was read
 
     def together(self) -> None:
         """Train both on through the recognizer's loss alone."""
@@ -203,11 +207,11 @@ class Trainer:
         data = self.data(phase)
         use = phase.use
         loss: Callable[[Batch], Loss] = model if phase.name == "seanet" else lambda batch: model(batch, use)
-        chosen = self._scored(phase)
+        chosen = self.scored(phase)
         concerned = _CONCERNED[phase.name]
         after = {name: self._after[name] for name in concerned}
         parts = {"study": VERSION, "phase": phase.name, "use": use, "model": described, "after": after}
-        fitted_by = {"fit": _decisive(phase), "data": data.described(), "chosen": self.recipe.choose if chosen else ""}
+        fitted_by = {"fit": _decisive(phase), "data": data.described(), "chosen": self._choice() if chosen else ""}
         folder = run_folder(**parts, **fitted_by)
         with one_thread():  # SEANet's steps are short
             self.fitted[phase.name] = fit(
@@ -223,9 +227,13 @@ class Trainer:
             )
         self._after |= {name: (*self._after[name], folder.name) for name in concerned}
 
-    def _scored(self, phase: Phase) -> bool:
+    def scored(self, phase: Phase) -> bool:
         """Whether its weights are those of the lowest WER."""
         return self.recipe.choose == "wer" and phase.name == "joint"
+
+    def _choice(self) -> dict[str, Any]:
+        """What decides which weights have the lowest WER, beside the data that trains."""
+        return {"evaluation": asdict(self.p.evaluation), "clips": told(self.heard(("val",), None).clips)}
 
     def _score(self) -> float:
         """WER on clean clips of `val`, with all that the system has."""
@@ -281,11 +289,13 @@ def _evaluate(study: Study, trainer: Trainer, before: AvsrModel, mixtures: Mixtu
         study.notes += [note for note in found.notes if note not in study.notes]
         return found.rows
 
+    if "val" in p.eval_splits and any(trainer.scored(phase) for phase in trainer.recipe.phases):
+        study.notes.append("weights were chosen by WER on val, which is judged here: its WER is too low for that")
     if after.seanet is None:
         study.rows = by(after, PLAIN)
         return
-    study.rows = by(before, PLAIN)
-    study.rows += [replace(row, model=SEPARATE[row.model]) for row in by(before, list(SEPARATE))]
+    apart = by(before, [*PLAIN, *SEPARATE])
+    study.rows = [replace(row, model=SEPARATE.get(row.model, row.model)) for row in apart]
     study.rows += by(after, [*SEPARATE, *CONTROLS])
     assert before.seanet is not None
     study.separated = _separated(trainer, before.seanet, heard)
