@@ -131,6 +131,8 @@ def test_seanet_learns_by_itself_from_the_clips_that_it_is_for() -> None:
         *(({"preset": name}, rf"preset \({name}\) starts from a checkpoint") for name in ("base", "large", "mcorec")),
         ({"preset": "small"}, r"preset \('small'\)"),
         ({"eval_splits": []}, "eval_splits"),
+        ({"eval_splits": ["test", "test"]}, "each once"),
+        ({"eval_splits": ["test", "train"]}, r"eval_splits \(train\) is what was trained on"),
         ({"voices": -1}, r"voices \(-1\) must be >= 0"),
         ({"seed": -1}, r"seed \(-1\) must be >= 0"),
         ({"max_steps": 0}, r"max_steps \(0\) must be >= 1"),

@@ -87,8 +87,10 @@ class AvsrParams:
             raise ValueError("freeze_avhubert (true) leaves nothing to train without a SEANet that learns")
         if not _PRESETS[self.preset].from_scratch and not self.checkpoint:
             raise ValueError(f"preset ({self.preset}) starts from a checkpoint of AV-HuBERT: name it in checkpoint")
-        if not self.eval_splits:
-            raise ValueError("eval_splits ([]) must name one at least")
+        if not self.eval_splits or len(set(self.eval_splits)) < len(self.eval_splits):
+            raise ValueError(f"eval_splits ({list(self.eval_splits)}) must name one at least, each once")
+        if trained := set(self.eval_splits) & set(BatchParams().train):
+            raise ValueError(f"eval_splits ({', '.join(trained)}) is what was trained on: nothing is measured by it")
         for name, least in (("voices", 0), ("seed", 0), ("max_steps", 1), ("batch_clips", 1), ("accumulate", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"{name} ({value}) must be >= {least}")
