@@ -17,10 +17,11 @@ from avs.core.errors import InputError
 from avs.core.media import unwav
 from avs.core.store import write_json
 from avs.report.site import folder_name
-from avs.report.speech_figures import learning_curve, word_errors
+from avs.report.speech_figures import _LOOKS, learning_curve, word_errors
 from avs.report.speech_media import choose_speech, strip
 from avs.report.speech_page import write_speech_page
 from avs.report.speech_results import SpeechResults, load_speech
+from avs.report.speech_words import MODELS as MODELS_IN_WORDS
 from stages import report_avsr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,6 +207,13 @@ def test_figures_are_the_same_each_time_and_take_any_name(results: SpeechResults
     assert "audio over 0 steps" in learning_curve("audio", [], 1)
     long = learning_curve("long", [(step, step / 7) for step in range(100_000)], 2)
     assert len(long) < 60_000
+
+
+def test_whatever_comes_after_seanet_is_dashed_and_open_in_the_figure() -> None:
+    after = {name for name, text in MODELS_IN_WORDS.items() if text.startswith("SEANet")}
+    assert {name for name, (*_, dashed) in _LOOKS.items() if dashed} == after
+    assert {name for name, (*_, dashed) in _LOOKS.items() if not dashed} == MODELS_IN_WORDS.keys() - after
+    assert len(set(_LOOKS.values())) == len(_LOOKS)
 
 
 def test_the_stage_writes_the_page_and_what_differs_beside_it(

@@ -21,6 +21,8 @@ _LOOKS: Mapping[str, tuple[str, str, bool]] = {  # colour, mark, whether SEANet 
     "av": (ACCENT, "D", False),
     "audio_seanet": (INK, "^", True),
     "av_seanet": (ACCENT, "v", True),
+    "audio_separate": (INK, "P", True),
+    "av_separate": (ACCENT, "X", True),
     "audio_wrong": (MUTED, "<", True),
     "av_wrong": (MUTED, ">", True),
 }
