@@ -200,7 +200,8 @@ class Mixer:
             long = f"{self._p.shortest:g} to {self._p.longest:g} s"
             raise InputError(
                 f"avsr.interferers ({list(self._p.interferers)}): {len(lone)} of {len(clips)} clips, first "
-                f"{lone[0].key}, have no other training clip{of}{by} of {long} ([0] mixes none in)"
+                f"{lone[0].key}, have no other training clip{of}{by} of {long} ([0] mixes none in; SEANet by itself "
+                "needs one: avsr.epochs.seanet 0 leaves that out)"
             )
 
     @property
