@@ -63,6 +63,11 @@ def test_seanet_by_itself_as_published() -> None:
     assert min(alone.noise.interferers) > 0  # else there is nothing to separate
 
 
+def test_every_seed_is_heard_in_the_same_mixtures() -> None:
+    assert made(seed=1).condition_params() == made().condition_params()
+    assert {phase.batch.seed for phase in recipe(made(seed=1)).phases} == {1}
+
+
 def test_the_demo_is_the_same_in_fewer_steps() -> None:
     demo, tiny = recipe(made(preset="demo")), recipe(made())
     assert [phase.fit.max_steps for phase in demo.phases] == [120, 150, 120, 20]
