@@ -116,6 +116,9 @@ def test_cautions_say_what_the_data_cannot(results: SpeechResults) -> None:
     assert "how far one training differs" in said
     assert "synthetic" not in said
     assert "marks" not in said
+    assert "before joint training" not in said
+    rates = dict.fromkeys(("av", "av_separate", "av_seanet"), {"clean": {"wer": 0.1}})
+    assert any("av_separate − av." in text for text in judge(found(results, wer=rates)).cautions)
 
 
 def test_synthetic_speech_is_called_so_first(results: SpeechResults) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from avs.avsr.scores import Heard
+from avs.avsr.scores import SEPARATE, Heard
 from avs.avsr.wer import errors_of
 from avs.report.numbers import FEW, bounds, p_value, points, sign
 from avs.report.speech_results import SpeechResults, Tree, marks
@@ -213,6 +213,11 @@ def _cautions(results: SpeechResults) -> list[str]:
     if len(speakers) in (1, 2, 3):
         said.append(f"The clips are of {_counted(len(speakers), 'speaker')}: nothing is said of other people.")
     said.append("Intervals are over clips: how far one training differs from the next is not in them.")
+    if any(name in results.metrics["wer"] for name in SEPARATE.values()):
+        said.append(
+            "audio, video and av are of the recognizer before joint training, audio_seanet and av_seanet after it: "
+            "what SEANet adds to the same recognizer is audio_separate − audio and av_separate − av."
+        )
     if "contrasts" not in results.metrics:
         said.append("No difference between models was tested: intervals of two rates that overlap say little of it.")
     if others := sum(not same_count(answer) for answer in answers):
