@@ -9,7 +9,8 @@ import pytest
 
 from avs.avsr.scores import CONTROLS, MODELS, families
 from avs.cli import main
-from avs.report.word_errors import contrast_table, described, ordered, speech, wer_table
+from avs.report.speech_words import condition_text
+from avs.report.word_errors import speech
 
 CONDITIONS = ("clean", "snr_0", "snr_-5", "talker_0")
 
@@ -32,7 +33,7 @@ def test_rates_are_a_row_a_model_from_clean_to_hard() -> None:
     text = speech(metrics((*MODELS, *CONTROLS)))
     lines = text.splitlines()
     assert "60 clips, 360 words" in lines[0]
-    assert [head.strip() for head in re.split("  +", lines[2].strip())] == list(map(described, CONDITIONS))
+    assert [head.strip() for head in re.split("  +", lines[2].strip())] == list(map(condition_text, CONDITIONS))
     rows = [*MODELS, *CONTROLS]
     assert [line.split()[0] for line in lines[4 : 4 + len(rows)]] == rows
     assert lines[4].count("12.3 [8.0, 17.1]") == len(CONDITIONS)
@@ -62,35 +63,11 @@ def test_figures_without_contrasts_are_a_table_too() -> None:
     assert "contrast" not in text
 
 
-def test_markdown() -> None:
-    lines = wer_table(metrics(("audio", "av"))).splitlines()
-    assert lines[:3] == [
-        "| WER in % | clean | babble, 0 dB | babble, −5 dB | a talker, 0 dB |",
-        "| --- | --- | --- | --- | --- |",
-        "| audio |" + " 12.3 [8.0, 17.1] |" * 4,
-    ]
-    assert len(lines) == 4
-    assert contrast_table(metrics(("audio", "av"))).splitlines()[2:] == [
-        f"| av − audio | {condition} | −5.0 [−8.1, −2.0] | 0.010* |"
-        for condition in ("babble, 0 dB", "babble, −5 dB", "a talker, 0 dB")
-    ]
-
-
 def test_a_condition_that_a_model_lacks_is_an_empty_cell() -> None:
     tree = metrics(("audio", "av"))
     del tree["wer"]["av"]["snr_0"]
-    assert "| av | 12.3 [8.0, 17.1] |  | 12.3" in wer_table(tree)
-
-
-def test_conditions_in_order_and_in_words() -> None:
-    names = ["odd!", "talker_0_same", "snr_-5", "noise_5", "talker_0", "snr_2.5", "clean", "snr_10"]
-    assert ordered(names) == ["clean", "snr_10", "snr_2.5", "snr_-5", "noise_5", "talker_0", "talker_0_same", "odd!"]
-    assert [described(name) for name in ("talker_-5_unseen", "snr_2.5", "clean", "odd!")] == [
-        "a talker, −5 dB, unseen",
-        "babble, 2.5 dB",
-        "clean",
-        "odd!",
-    ]
+    row = next(line for line in speech(tree).splitlines() if line.startswith(" av "))
+    assert row.count("12.3 [8.0, 17.1]") == len(CONDITIONS) - 1
 
 
 def test_the_command_prints_it_where_the_study_was_run(

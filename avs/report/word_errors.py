@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
-from avs.avsr.scores import CONTROLS, MODELS, SEPARATE, families
-from avs.localization.uncertainty import ALPHA
-from avs.report.table import FEW, WIDTH, plain_table
+from avs.avsr.scores import families
+from avs.core.stats import ALPHA
+from avs.report.numbers import FEW
+from avs.report.speech_words import condition_text, conditions_in_order, models_in_order
+from avs.report.table import WIDTH, plain_table
 
-ALL = (*MODELS[:3], *SEPARATE.values(), *MODELS[3:], *CONTROLS)
-KINDS = {"clean": "clean", "snr": "babble", "noise": "noise", "talker": "a talker"}
-_CONDITION = re.compile(r"(?P<kind>[a-z]+)(_(?P<db>-?\d+(\.\d+)?))?(_(?P<who>\w+))?")
 TITLES = {
     "planned": "Planned contrasts: WER of the first less that of the second, in points: below 0 is better",
     "explanatory": "What explains it: a second family, with a Holm of its own",
@@ -27,7 +25,7 @@ def print_speech(metrics: Mapping[str, Any], console: Console | None = None) -> 
     rates, contrasts = metrics["wer"], metrics.get("contrasts", {})
     of = f", {metrics['clips']} clips, {metrics['words']} words" if "clips" in metrics else ""
     conditions, rows = _rates(rates)
-    table = plain_table(f"Word error rate in %{of} [95 % interval over clips]", "", *map(described, conditions))
+    table = plain_table(f"Word error rate in %{of} [95 % interval over clips]", "", *map(condition_text, conditions))
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -50,44 +48,10 @@ def speech(metrics: Mapping[str, Any]) -> str:
     return printed.get()
 
 
-def wer_table(figures: Mapping[str, Any]) -> str:
-    """As Markdown, from a file with `wer`: a row a model, a column a condition."""
-    conditions, rows = _rates(figures["wer"])
-    return _markdown(["WER in %", *map(described, conditions)], rows)
-
-
-def contrast_table(figures: Mapping[str, Any]) -> str:
-    """As Markdown, from a file with `wer` and `contrasts`: the planned contrasts."""
-    rows = _families(figures["wer"], figures["contrasts"])["planned"]
-    return _markdown(["contrast", "in", "points of WER", "p after Holm"], rows)
-
-
-def ordered(conditions: Iterable[str]) -> list[str]:
-    """From clean to hard: by kind, whose voices, and falling dB; unknown ones last."""
-
-    def place(name: str) -> tuple[Any, ...]:
-        found = _CONDITION.fullmatch(name)
-        if found is None or found["kind"] not in KINDS:
-            return len(KINDS), "", 0.0, name
-        return list(KINDS).index(found["kind"]), found["who"] or "", -float(found["db"] or 0), name
-
-    return sorted(conditions, key=place)
-
-
-def described(condition: str) -> str:
-    """A condition in words: `talker_-5_same` is `a talker, −5 dB, same`."""
-    found = _CONDITION.fullmatch(condition)
-    if found is None or found["kind"] not in KINDS:
-        return condition
-    level = f"{found['db']} dB".replace("-", "−") if found["db"] else None
-    return ", ".join(part for part in (KINDS[found["kind"]], level, found["who"]) if part)
-
-
 def _rates(rates: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Conditions, and a row a model: its name and a cell a condition, empty where it was not decoded."""
-    conditions = ordered({condition for rows in rates.values() for condition in rows})
-    names = [name for name in ALL if name in rates]
-    return conditions, [[name, *(_rate(rates[name].get(c)) for c in conditions)] for name in names]
+    conditions = conditions_in_order(condition for rows in rates.values() for condition in rows)
+    return conditions, [[name, *(_rate(rates[name].get(c)) for c in conditions)] for name in models_in_order(rates)]
 
 
 def _rate(row: Mapping[str, float] | None) -> str:
@@ -96,7 +60,7 @@ def _rate(row: Mapping[str, float] | None) -> str:
 
 def _families(rates: Mapping[str, Any], contrasts: Mapping[str, Any]) -> dict[str, list[list[str]]]:
     """Family → rows of contrast, condition, difference with interval, p."""
-    conditions = ordered(contrasts)
+    conditions = conditions_in_order(contrasts)
     asked = families([(name, condition) for condition in conditions for name in rates])
     return {
         family: [_contrast(c, a, b, contrasts[c][f"{a}-{b}"]) for c, a, b in rows if f"{a}-{b}" in contrasts[c]]
@@ -107,9 +71,4 @@ def _families(rates: Mapping[str, Any], contrasts: Mapping[str, Any]) -> dict[st
 def _contrast(condition: str, a: str, b: str, row: Mapping[str, float]) -> list[str]:
     diff, low, high = (f"{100 * row[name]:+.1f}".replace("-", "−") for name in ("diff", "ci_low", "ci_high"))
     star = "*" if row["p_holm"] < ALPHA else ""
-    return [f"{a} − {b}", described(condition), f"{diff} [{low}, {high}]", f"{row['p_holm']:.3f}{star}"]
-
-
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return [f"{a} − {b}", condition_text(condition), f"{diff} [{low}, {high}]", f"{row['p_holm']:.3f}{star}"]
