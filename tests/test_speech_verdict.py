@@ -117,7 +117,7 @@ def test_cautions_say_what_the_data_cannot(results: SpeechResults) -> None:
     assert "synthetic" not in said
     assert "marks" not in said
     assert "before joint training" not in said
-    rates = dict.fromkeys(("av", "av_separate", "av_seanet"), {"clean": {"wer": 0.1}})
+    rates = {name: {"clean": {"wer": 0.1}} for name in ("av", "av_separate", "av_seanet")}
     assert any("av_separate − av." in text for text in judge(found(results, wer=rates)).cautions)
 
 
