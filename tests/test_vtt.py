@@ -47,6 +47,13 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
         read_cues(path)
 
 
+def test_a_long_line_is_not_printed_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.vtt").write_text("WEBVTT\n\n" + 100_000 * "x" + " --> 2")
+    with pytest.raises(InputError) as told:
+        read_cues(tmp_path / "a.vtt")
+    assert len(str(told.value)) < 500
+
+
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.vtt").write_bytes(b"WEBVTT\n\n\xff")
     with pytest.raises(InputError, match="cannot be read as UTF-8 text"):

@@ -142,7 +142,7 @@ def _word(path: Path, number: int, line: str) -> Word:
             return Word("", word.strip("{}"), float(start), float(end))
     except ValueError:
         pass
-    raise InputError(f"{path}, line {number}: must be {_HEADER}, in seconds: {line!r}")
+    raise InputError(f"{path}, line {number}: must be {_HEADER}, in seconds: {line[:80]!r}")
 
 
 def cut(words: Sequence[Word], longest: float) -> list[list[Word]]:

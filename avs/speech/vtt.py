@@ -11,6 +11,7 @@ from avs.core.errors import InputError
 from avs.speech.subset import one_line
 
 _MAX_BYTES = 8 << 20
+_TOLD = 80  # characters of a line in a message
 _TIME = r"(?:(\d{1,4}):)?([0-5]\d):([0-5]\d)[.,](\d{3})"
 _TIMES = re.compile(rf"\s*{_TIME}\s+-->\s+{_TIME}(?:\s.*)?")
 _MARK = re.compile(r"<[^<>]*>")
@@ -59,7 +60,7 @@ def _lines(path: Path) -> list[str]:
 def _times(path: Path, number: int, line: str) -> tuple[float, float]:
     match = _TIMES.fullmatch(line)
     if not match:
-        raise InputError(f"{path}, line {number}: must be HH:MM:SS.mmm --> HH:MM:SS.mmm: {line!r}")
+        raise InputError(f"{path}, line {number}: must be HH:MM:SS.mmm --> HH:MM:SS.mmm: {line[:_TOLD]!r}")
     start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
     if end <= start:
         raise InputError(f"{path}, line {number}: must end ({end:g} s) after it starts ({start:g} s)")
