@@ -13,7 +13,7 @@ from speech_clips import clip_of, hiss, write_clips, write_muse
 
 from avs.avsr.avhubert import SIDE
 from avs.avsr.conditions import ConditionParams, Interference
-from avs.avsr.data import BatchParams, Kept, SpeechData, ahead, frame_words, masked
+from avs.avsr.data import BatchParams, Kept, SpeechData, frame_words, masked
 from avs.avsr.mixtures import Mixtures, write_mixtures
 from avs.avsr.noise import NoiseParams
 from avs.avsr.orders import chosen, cut, shares_of, shuffled
@@ -290,26 +290,10 @@ def test_conditions_are_what_was_written(folder: Path, tmp_path: Path) -> None:
 
 def test_batches_made_ahead_are_the_same_in_order(folder: Path) -> None:
     data = data_of(folder, BatchParams(clips=1))
-    orders = data.epoch(0)
-    found = list(data.batches(orders, 0, True, workers=2))
+    orders = data.evaluation("train")
+    found = list(data.batches("train", "clean"))
     assert [batch.clips for batch in found] == [tuple(clip.key for clip in order) for order in orders]
-    assert all(equal(batch, data.batch(order, 0, True)) for batch, order in zip(found, orders, strict=True))
-
-
-def test_work_ahead_is_bounded_and_its_errors_come_out() -> None:
-    begun: list[str] = []
-
-    def make(order: tuple[SpeechClip, ...]) -> str:
-        begun.append(order[0].key)
-        if order[0].key == "k3":
-            raise InputError("k3 is torn")
-        return order[0].key
-
-    work = ahead(make, [(clip,) for clip in lengths(*10 * [20])], 1)  # type: ignore[arg-type]
-    assert [next(work) for _ in range(3)] == ["k0", "k1", "k2"]
-    assert len(begun) <= 5
-    with pytest.raises(InputError, match="k3 is torn"):
-        next(work)
+    assert all(equal(batch, data.batch(order)) for batch, order in zip(found, orders, strict=True))
 
 
 def test_what_was_read_stays_in_memory_up_to_its_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

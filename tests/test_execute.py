@@ -8,7 +8,7 @@ import torch
 
 from avs.core import execute
 from avs.core.errors import InputError
-from avs.core.execute import ExecutionParams, Failure, map_items, running, torch_device
+from avs.core.execute import ExecutionParams, Failure, ahead, map_items, running, torch_device
 from avs.core.params import build
 
 
@@ -81,6 +81,21 @@ def test_a_missing_gpu_comes_with_the_way_out(build: str | None, advice: str, mo
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(InputError, match=rf"device \('cuda:1'\) is not here: .*{advice}"):
         torch_device("cuda:1")
+
+
+def test_work_ahead_is_bounded_and_its_errors_come_out() -> None:
+    begun: list[int] = []
+
+    def make(x: int) -> int:
+        begun.append(x)
+        return square(x)
+
+    work = ahead(make, range(10))
+    assert [next(work) for _ in range(3)] == [0, 1, 4]
+    assert len(begun) <= 5
+    with pytest.raises(InputError, match="three is not for us"):
+        next(work)
+    assert list(ahead(make, ())) == []
 
 
 def test_workers_must_be_positive() -> None:

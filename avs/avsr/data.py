@@ -6,9 +6,8 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import joblib
@@ -26,7 +25,7 @@ from avs.avsr.orders import Order, chosen, cut, shares_of, shuffled
 from avs.avsr.separation import standardized
 from avs.avsr.text import Tokenizer
 from avs.core.errors import InputError
-from avs.core.execute import running
+from avs.core.execute import ahead
 from avs.core.footage import FPS, SAMPLES
 from avs.core.params import params
 from avs.core.speech import Word
@@ -210,17 +209,9 @@ class SpeechData:
             wrong_muse=None if training else self._features(clips, seanet, self._others),
         )
 
-    def batches(
-        self,
-        orders: Iterable[Order],
-        epoch: int = 0,
-        training: bool = False,
-        condition: str = CLEAN,
-        *,
-        workers: int = 1,
-    ) -> Iterator[Batch]:
-        """Their batches in order, each made by a thread while those before it are used."""
-        return ahead(lambda order: self.batch(order, epoch, training, condition), orders, workers)
+    def batches(self, split: str, condition: str) -> Iterator[Batch]:
+        """All clips of a split as evaluation hears them, each batch made by a thread while that before it is used."""
+        return ahead(partial(self.batch, condition=condition), self.evaluation(split))
 
     def voice(self, clip: SpeechClip) -> np.ndarray:
         """The clip's own sound, float32 [640 T] in [-1, 1]. Raises InputError for another length."""
@@ -320,18 +311,6 @@ def masked(values: np.ndarray, window: int, stride: int, draw: np.random.Generat
         start = int(draw.integers(len(values) - length))
         values[start : start + length] = 0
     return values
-
-
-def ahead(make: Callable[[Order], Batch], orders: Iterable[Order], workers: int) -> Iterator[Batch]:
-    """make(order) of each, in order, by threads that are `workers` + 1 of them ahead."""
-    rest = iter(orders)
-    pool = ThreadPoolExecutor(workers)
-    with running(pool):
-        waiting: list[Future[Batch]] = [pool.submit(make, order) for order in islice(rest, workers + 1)]
-        while waiting:
-            batch = waiting.pop(0).result()
-            waiting += [pool.submit(make, order) for order in islice(rest, 1)]
-            yield batch
 
 
 def _padded(rows: Sequence[np.ndarray], value: int) -> Tensor:

@@ -129,7 +129,8 @@ class CtcAttention(Recognizer):
         return self.proj_decoder(features) if hasattr(self, "proj_decoder") else features
 
     def loss_of(self, features: Tensor, padding_mask: Tensor | None, labels: Tensor) -> Loss:
-        """0.1 CTC + 0.9 divergence from smoothed labels, each a sum over the batch divided by its clips.
+        """`ctc_weight` of CTC, published 0.1, the rest of the divergence from smoothed labels: sums over clips by their
+        number.
 
         A clip with fewer frames than its labels need adds no CTC loss.
         """

@@ -2,8 +2,8 @@
 
 A *model* is a way to ask one trained system: `audio` (lips withheld), `video` (sound withheld), `av` (both), and
 `*_seanet`, where SEANet takes the voice out of the mixture before; `*_separate`, the same with both networks as they
-were before they were trained jointly. `*_wrong` are controls: SEANet is steered by the
-lips of another clip, while the recognizer sees the right ones.
+were before they were trained jointly. `*_wrong` are controls: SEANet is steered by the lips of another clip, while the
+recognizer sees the right ones.
 """
 
 from __future__ import annotations

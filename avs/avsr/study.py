@@ -34,7 +34,7 @@ from avs.avsr.start import start
 from avs.avsr.train import Fitted, fit
 from avs.avsr.voices import write_voices
 from avs.core.errors import InputError
-from avs.core.execute import one_thread
+from avs.core.execute import exact_convolutions, one_thread
 from avs.lips.cache import MuseFeatures
 from avs.lips.media import SpeechClip, SpeechShards
 
@@ -272,7 +272,7 @@ class _Evaluated:
 
     def batches(self, condition: str) -> Iterator[Batch]:
         for split in self._splits:
-            yield from self.data.batches(self.data.evaluation(split), condition=condition)
+            yield from self.data.batches(split, condition)
 
 
 def _evaluate(study: Study, trainer: Trainer, before: AvsrModel, mixtures: Mixtures, voices: Path | None) -> None:
@@ -330,6 +330,6 @@ def _keep_voices(folder: Path, trainer: Trainer, heard: _Evaluated) -> None:
     for clip in heard.clips[: trainer.p.voices]:
         for condition in trainer.p.conditions:
             batch = heard.data.batch([clip], condition=condition).to(next(system.parameters()).device)
-            with torch.inference_mode(), one_thread():
+            with torch.inference_mode(), one_thread(), exact_convolutions():
                 voice = None if system.seanet is None else system.voices(batch)[0].cpu().numpy()
             write_voices(folder, clip.key, condition, batch.mixture[0].cpu().numpy(), voice)

@@ -8,7 +8,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +27,7 @@ from avs.avsr.runs import STATE, WEIGHTS, held, load, write
 from avs.avsr.schedules import Schedule, scheduler
 from avs.avsr.sharing import Norms, Shares, add_gradients, shares
 from avs.core.errors import InputError
+from avs.core.execute import ahead
 from avs.core.params import params
 
 
@@ -77,7 +77,7 @@ class Data(Protocol):
         """An order for each batch of an epoch."""
 
     def batch(self, order: Any, epoch: int) -> Batch:
-        """The whole batch, on the CPU; called in a thread, one batch ahead."""
+        """The whole batch, on the CPU; called in a thread, up to two batches ahead."""
 
 
 @dataclass(frozen=True)
@@ -307,16 +307,13 @@ def _epoch_steps(data: Data, p: FitParams) -> list[int]:
 
 
 def _ahead(data: Data, epochs: Sequence[int], done: int) -> Iterator[tuple[int, bool, Batch]]:
-    """Epoch, whether it is its last step, and the batch, of the steps that are not done; one batch is read ahead."""
-    with ThreadPoolExecutor(1) as reader:
-        waiting: tuple[int, bool, Any] | None = None
-        for epoch, last, order in _orders(data, epochs, done):
-            following = (epoch, last, reader.submit(data.batch, order, epoch))
-            if waiting:
-                yield (*waiting[:2], waiting[2].result())
-            waiting = following
-        if waiting:
-            yield (*waiting[:2], waiting[2].result())
+    """Epoch, whether it is its last step, and the batch, of the steps that are not done."""
+
+    def read(step: tuple[int, bool, Any]) -> tuple[int, bool, Batch]:
+        epoch, last, order = step
+        return epoch, last, data.batch(order, epoch)
+
+    return ahead(read, _orders(data, epochs, done))
 
 
 def _orders(data: Data, epochs: Sequence[int], done: int) -> Iterable[tuple[int, bool, Any]]:

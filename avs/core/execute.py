@@ -9,10 +9,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -163,6 +164,18 @@ def running(pool: Pool) -> Iterator[Pool]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def ahead(make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """make(item) of each, in order, by a thread that makes the next two meanwhile."""
+    pool = ThreadPoolExecutor(1)
+    rest = iter(items)
+    with running(pool):
+        waiting = [pool.submit(make, item) for item in islice(rest, 2)]
+        while waiting:
+            made = waiting.pop(0).result()
+            waiting += [pool.submit(make, item) for item in islice(rest, 1)]
+            yield made
 
 
 def leave(status: int) -> NoReturn:
