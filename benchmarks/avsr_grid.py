@@ -111,7 +111,7 @@ def noise_table(figures: dict[str, Any]) -> str:
 
 def talker_table(figures: dict[str, Any]) -> str:
     """Beside another talker: what SEANet gains, and words, with the right lips, with wrong ones and without SEANet."""
-    head = ["another talker, 0 dB", "SI-SDR, right lips", "wrong lips"]
+    head = ["another talker at 0 dB, and babble", "SI-SDR, right lips", "wrong lips"]
     head += [
         "sound alone, no SEANet",
         "right lips",
