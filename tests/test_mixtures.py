@@ -167,7 +167,10 @@ def test_what_the_data_cannot_give_is_told_at_once() -> None:
             ("snr_5", "babble of 3 needs as many other clips of split test, where 1 are (set avsr.babble)"),
             ("snr_-5", "babble of 3 needs as many other clips of split test, where 1 are (set avsr.babble)"),
             ("talker_0", "split test has no other speaker than m (take talker_X_same, _unseen or _synthetic)"),
-            ("talker_0_unseen", "every known speaker is in training, or is the clip's own (m)"),
+            (
+                "talker_0_unseen",
+                "every known speaker is in training, or is the clip's own (m) (set avsr.conditions without it)",
+            ),
         ]
     ] + ["noise_0: no folder of noise (set avsr.heard_noise)"]
 

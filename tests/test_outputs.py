@@ -94,3 +94,11 @@ def test_metrics_hypotheses_and_costs(tmp_path: Path) -> None:
     assert not (tmp_path / "models/seanet.safetensors").exists()
     about = json.loads((tmp_path / "models/recognizer.json").read_text())
     assert (about["kind"], about["trained"]) == ("avhubert", {"both": 9, "joint": 2})
+
+
+def test_the_same_networks_are_the_same_bytes(tmp_path: Path) -> None:
+    """The order in which a file's description is written must not be left to chance: it is an output of a stage."""
+    for number in range(6):
+        write_outputs(study(), tmp_path / str(number), tmp_path / "results")
+    for name in ("recognizer.safetensors", "seanet.safetensors"):
+        assert len({(tmp_path / str(number) / name).read_bytes() for number in range(6)}) == 1

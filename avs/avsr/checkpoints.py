@@ -127,7 +127,8 @@ def write_network(name: str, network: Any, target: Path, **about: Any) -> None:
         **about,
     }
     with atomic(target) as file:
-        file.write(safetensors.torch.save(state, {"format": "pt", "config": json.dumps(config)}))
+        # one key only: several stand in the file in an order that differs from run to run
+        file.write(safetensors.torch.save(state, {"config": json.dumps(config)}))
     write_json(target.with_suffix(".json"), config)
 
 

@@ -156,7 +156,7 @@ _LACKS = {
     "snr": "babble of {count} needs as many other clips of split {split}, where {there} are (set avsr.babble)",
     "talker": "split {split} has no other speaker than {speaker} (take talker_X_same, _unseen or _synthetic)",
     "same": "split {split} has no other clip of its speaker, {speaker}",
-    "unseen": "every known speaker is in training, or is the clip's own ({speaker})",
+    "unseen": "every known speaker is in training, or is the clip's own ({speaker}) (set avsr.conditions without it)",
 }
 
 

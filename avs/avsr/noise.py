@@ -137,6 +137,8 @@ class NoiseFolder:
 
     def __init__(self, folder: Path, name: str = "avsr.noise_folder") -> None:
         self.folder, self._name = folder, name
+        if not folder.is_dir():
+            raise InputError(f"{name} ({folder}): is no folder")
         self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not self.files:
             raise InputError(f"{name} ({folder}): no sound file in it ({', '.join(SUFFIXES)})")

@@ -37,7 +37,10 @@ _UNFINISHED = object()  # None is what many functions return
 
 @params
 class ExecutionParams:
-    """How work is spread. Never a dependency of a stage: it may not change a result."""
+    """How work is spread. Never a dependency of a stage: it may not change a result.
+
+    One exception: where several processes train a network with dropout, each draws masks for its own rows.
+    """
 
     backend: Literal["process", "inline"] = "process"
     workers: int | Literal["auto"] = "auto"
