@@ -209,7 +209,7 @@ def test_a_noise_file_is_drawn_at_any_place_and_repeated_where_it_is_short(folde
 
 
 def test_wrong_noise_folders_are_told(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^avsr\.noise_folder \(.*nowhere\): no sound file in it"):
+    with pytest.raises(InputError, match=r"^avsr\.noise_folder \(.*nowhere\): is no folder"):
         NoiseFolder(tmp_path / "nowhere")
     digest = NoiseFolder(folder).digest
     (folder / "three.wav").write_bytes(b"RIFF no sound at all")
