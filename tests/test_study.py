@@ -246,7 +246,7 @@ def test_a_published_preset_goes_on_from_checkpoints(there: Place, monkeypatch: 
         ({"choose": "wer"}, r"split val: no clip"),
         ({"conditions": ("talker_0_unseen",)}, "talker_0_unseen: 2 of 2 clips"),
         ({"conditions": ("noise_0",)}, r"no folder of noise \(set avsr\.heard_noise\)"),
-        ({"noise_folder": "nowhere"}, r"avsr\.noise_folder \(nowhere\): no sound file in it"),
+        ({"noise_folder": "nowhere"}, r"avsr\.noise_folder \(nowhere\): is no folder"),
         ({"mixture": ("lrs2:1",)}, r"avsr\.mixture: no training clip of lrs2"),
         ({"eval_splits": ("lone",)}, "split lone: only l goes through SEANet"),
     ],
