@@ -43,7 +43,14 @@ def spread(module: str, devices: Sequence[str], arguments: Sequence[str] = ()) -
     environment.setdefault("OMP_NUM_THREADS", str(max(1, joblib.cpu_count() // len(places))))
     if kinds == {"cuda"}:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible(place.index or 0) for place in places)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={len(places)}"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr=127.0.0.1",
+        f"--nproc_per_node={len(places)}",
+    ]
     done = subprocess.run([*torchrun, "-m", module, *arguments], env=environment, check=False)
     if done.returncode:
         raise InputError(f"{module} on {', '.join(devices)} ended with status {done.returncode}: see above")
