@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 import torch
-from transformers import get_linear_schedule_with_warmup
 
 from avs.avsr.schedules import Schedule, linear, scheduler, tri_stage
+from avs.core.import_shims import mend_imports
 
 
 def rates(name: Schedule, steps: int, warmup: float) -> list[float]:
@@ -23,6 +23,9 @@ def rates(name: Schedule, steps: int, warmup: float) -> list[float]:
 
 
 def test_linear_is_transformers_line() -> None:
+    mend_imports()
+    from transformers import get_linear_schedule_with_warmup
+
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     other = get_linear_schedule_with_warmup(optimizer, 4, 20)
     expected = []

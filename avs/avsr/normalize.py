@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
+from avs.core.import_shims import mend_imports
+
 Normalizer = Literal["auto", "mcorec", "plain"]
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
@@ -60,6 +62,7 @@ def mcorec(text: str) -> str:
 
 @cache
 def _whisper() -> Callable[[str], str]:
+    mend_imports()
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer  # takes a second to import
 
     return EnglishTextNormalizer({})
