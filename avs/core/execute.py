@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 Pool = TypeVar("Pool", bound=Executor)
 
 
+tqdm.set_lock(threading.RLock())  # one process draws: its own lock is a semaphore that a killed process leaves behind
 DEVICE = "AVS_DEVICE"  # set for a process that one with several devices has started: the one that it shall take
 _UNFINISHED = object()  # None is what many functions return
 

@@ -151,7 +151,7 @@
     audio.src = source;
   }
   audio.addEventListener("loadedmetadata", () => {
-    audio.currentTime = state.start;
+    if (state.start) audio.currentTime = state.start;  // else where someone has gone to meanwhile
     if (state.playing) audio.play().catch(() => {});
   });
 
