@@ -17,18 +17,23 @@ from avs.core.store import sha256_file, write_json
 RESULTS = Path("docs/results")
 
 
-def record(name: str, figures: dict[str, Any], annotations: Path | None = None) -> None:
+def record(name: str, figures: dict[str, Any], annotations: Path | None = None, command: str = "") -> None:
     """Write `docs/results/<name>.json`: the figures, and how they came about; `annotations` tell the data set."""
+    known = origin(name) | ({"command": command} if command else {})
+    if annotations:
+        known["data"] = f"{annotations.parent.name}/{annotations.name}, sha256 {sha256_file(annotations)[:16]}"
+    write_json(RESULTS / f"{name}.json", known | figures)
+
+
+def origin(name: str) -> dict[str, Any]:
+    """The command that measures, the commit, the machine and the day."""
     python = f"Python {platform.python_version()}, torch {torch.__version__}"
-    origin = {
+    return {
         "command": f"python -m benchmarks.{name}",
         "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {python}",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    if annotations:
-        origin["data"] = f"{annotations.parent.name}/{annotations.name}, sha256 {sha256_file(annotations)[:16]}"
-    write_json(RESULTS / f"{name}.json", origin | figures)
 
 
 def _processor() -> str:
