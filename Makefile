@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro test image check-image lint lock clean
+.PHONY: help repro test bench image check-image lint lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -24,6 +24,10 @@ repro: .venv/.installed ## Install the pins and rebuild every result
 
 test: repro .venv/.tested ## Rebuild every result and run the tests
 	python -m pytest
+
+bench: .venv/.tested ## Time every step beside its alternative on this machine, and draw README's chart (docs/scaling.md)
+	python -m benchmarks.speed
+	python -m avs verify --write
 
 image: ## Build the container's image, avs:cpu (docs/containers.md)
 	AVS_REVISION=$$(git rev-parse HEAD) docker compose --file docker/compose.yaml build cpu
