@@ -14,6 +14,7 @@ import yaml
 from avs.core.errors import InputError
 
 T = TypeVar("T")
+_SHOWN = 80  # characters of a wrong value
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 
 
@@ -30,7 +31,7 @@ def read(cls: type[T], path: str | os.PathLike[str] = "params.yaml") -> T:
     """
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text that is no UTF-8
         raise InputError(f"{path}: cannot be read as YAML: {error}") from error
     return build(cls, tree, str(path))
 
@@ -54,4 +55,8 @@ def _describe(detail: Any) -> str:
     if detail["type"] == "value_error":
         return f"{key}: {detail['ctx']['error']}"
     message = detail["msg"]
-    return f"{key} ({detail['input']!r}): {message[0].lower()}{message[1:]}"
+    return f"{key} ({_short(repr(detail['input']))}): {message[0].lower()}{message[1:]}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
