@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -81,10 +81,9 @@ def _two(streams: Sequence[VideoStream | AudioStream]) -> tuple[VideoStream, Aud
 
 def _span(container: InputContainer, stream: VideoStream | AudioStream, until: float) -> _Span:
     """When a stream begins and ends by its packets, which are not decoded; those after `until` are not looked at."""
-    container.seek(0)
     times: list[float] = []
     last = 0.0
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or not packet.size:
             continue
@@ -96,6 +95,15 @@ def _span(container: InputContainer, stream: VideoStream | AudioStream, until: f
         raise MediaError(f"no {stream.type} in it")
     begin = min(times) if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
     return _Span(begin, last)
+
+
+def _packets(container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[av.Packet]:
+    """From the beginning on."""
+    try:
+        container.seek(0)
+        yield from container.demux(stream)
+    except av.FFmpegError as error:
+        raise MediaError(f"cannot be read: {error.strerror}") from error
 
 
 def _check_whole(announced: float, spans: Sequence[_Span]) -> None:

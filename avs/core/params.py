@@ -14,7 +14,6 @@ import yaml
 from avs.core.errors import InputError
 
 T = TypeVar("T")
-_SHOWN = 80  # characters of a wrong value
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 
 
@@ -55,8 +54,4 @@ def _describe(detail: Any) -> str:
     if detail["type"] == "value_error":
         return f"{key}: {detail['ctx']['error']}"
     message = detail["msg"]
-    return f"{key} ({_short(repr(detail['input']))}): {message[0].lower()}{message[1:]}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"{key} ({detail['input']!r}): {message[0].lower()}{message[1:]}"

@@ -43,4 +43,4 @@ def run_trials(journal: Path, name: str, seeds: Iterable[int], trial: Callable[[
 
 
 def faults(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if "fault" in row]
+    return [row for row in rows if row.get("fault")]
