@@ -89,6 +89,15 @@ def _make(scenario: Scenario, folder: Path) -> None:
     project.write_params(folder)
 
 
+def copied(reference: Reference, folder: Path, store: Path | None = None) -> tuple[Path, Path]:
+    """The project and the store of a reference in a folder; a store that is there already is left as it is."""
+    store = store or folder / "store"
+    _copy(reference.folder, folder / "project")
+    if not store.exists():
+        _copy(reference.store, store)
+    return folder / "project", store
+
+
 def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True)
 
@@ -96,20 +105,18 @@ def _copy(source: Path, target: Path) -> None:
 def trial(scenario: Scenario, reference: Reference, seed: int, folder: Path) -> dict[str, Any]:
     """Kill the command once, or thrice in a row, at moments drawn by the seed, and then let it end."""
     draw = random.Random(seed)
-    work, store = folder / "project", folder / "store"
-    _copy(reference.folder, work)
-    _copy(reference.store, store)
+    work, store = copied(reference, folder)
     row: dict[str, Any] = {"scenario": scenario.name, "kills": 0, "lost": 0, "finished": 0}
     found: list[str] = []
     finished: dict[Path, int] = {}
     for _ in range(draw.choice((1, 1, 1, 3))):
         project.remove(work, [] if scenario.command[0] == "dvc" else scenario.outs)
         whole = draw.random() < 0.5  # the group of processes, or only its leader
-        row["kills"] += _killed(work, store, scenario, draw.uniform(0.05, 1.0) * reference.seconds, whole, found)
-        found += [f"torn: {name}" for name in _torn(store)]
+        row["kills"] += _killed(work, store, scenario, draw.uniform(0.2, 1.0) * reference.seconds, whole, found)
+        found += [f"torn: {name}" for name in torn(store)]
         found += [f"changed: {name}" for name in _changed(work, scenario, reference)]
         row["lost"] += _redone(finished)
-        finished = _items(store)
+        finished = items(store)
     row["finished"] = len(finished)
     project.remove(work, [] if scenario.command[0] == "dvc" else scenario.outs)
     done = project.run(work, store, scenario.command)
@@ -148,15 +155,15 @@ def _end_rest(leader: int) -> None:
     project.group_is_empty(leader)
 
 
-def _items(store: Path) -> dict[Path, int]:
+def items(store: Path) -> dict[Path, int]:
     """Finished items, and when each was written."""
     files = [path for path in store.glob("*/??/*") if path.is_file() and not path.name.startswith(".")]
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-def _torn(store: Path) -> list[str]:
+def torn(store: Path) -> list[str]:
     """Items whose bytes are not those that their digest is of."""
-    contents = ((path, path.read_bytes()) for path in _items(store))
+    contents = ((path, path.read_bytes()) for path in items(store))
     return [p.name for p, data in contents if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]]
 
 

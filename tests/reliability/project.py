@@ -66,9 +66,8 @@ def start(folder: Path, store: Path, command: Sequence[str], **more: Any) -> sub
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     for name in ("AVS_DATA_DIR", "AVS_RUNS_DIR"):
         environment.pop(name, None)
-    program = [sys.executable, "-m", *command] if command[0].startswith(("stages.", "tests.")) else [*command]
     return subprocess.Popen(
-        program,
+        program(command),
         cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -77,6 +76,11 @@ def start(folder: Path, store: Path, command: Sequence[str], **more: Any) -> sub
         start_new_session=True,
         **more,
     )
+
+
+def program(command: Sequence[str]) -> list[str]:
+    """What to execute; a module's name stands for it."""
+    return [sys.executable, "-m", *command] if command[0].startswith(("stages.", "tests.")) else [*command]
 
 
 def run(folder: Path, store: Path, command: Sequence[str], *, limit: float = 600, **more: Any) -> Done:

@@ -1,0 +1,106 @@
+"""A machine that lacks something: room, permission, shared memory, memory. One clear line, nothing torn, and it goes on
+once the lack is mended."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.reliability import project
+from tests.reliability.kills import Reference, Scenario, copied, torn
+
+_NOBODY = 65534
+
+
+def needs() -> str | None:
+    """Why these trials can't run here: they mount small disks."""
+    if os.geteuid() != 0:
+        return "only root may mount a small disk"
+    return None if shutil.which("mount") and shutil.which("unshare") else "mount and unshare are not installed"
+
+
+def trial(scenario: Scenario, reference: Reference, seed: int, folder: Path) -> dict[str, Any]:
+    draw = random.Random(seed)
+    name = draw.choice(sorted(LACKS))
+    disk = folder / "disk"
+    disk.mkdir()
+    _shell(f"mount -t tmpfs -o size=2g none {disk}")
+    try:
+        work, store = copied(reference, disk)
+        project.remove(work, scenario.outs)
+        done = LACKS[name](draw, disk, work, store, scenario.command)
+        found = [f"torn: {item}" for item in torn(store)]
+        if done.status and ("Traceback" in done.said or not done.said.strip()):
+            found.append(f"no clear error: {done.said[-300:]!r}")
+        if done.status == -1:
+            found.append(done.said)
+        project.remove(work, scenario.outs)
+        again = project.run(work, store, scenario.command)
+        if again.status or project.digests(work, scenario.outs) != reference.outs:
+            found.append(f"does not end as undisturbed: {again.said[-300:]}")
+    finally:
+        _shell(f"umount --lazy {disk}")
+    row = {"scenario": scenario.name, "lack": name, "status": done.status, "said": done.said.strip()[-200:]}
+    return row | ({"fault": "; ".join(found)} if found else {})
+
+
+Lack = Callable[[random.Random, Path, Path, Path, tuple[str, ...]], project.Done]
+
+
+def _full(draw: random.Random, disk: Path, work: Path, store: Path, command: tuple[str, ...]) -> project.Done:
+    """A disk that has room for a part of what comes."""
+    used = shutil.disk_usage(disk).used
+    _shell(f"mount -o remount,size={used + draw.randrange(1 << 12, 3 << 20)} {disk}")
+    try:
+        return project.run(work, store, command)
+    finally:
+        _shell(f"mount -o remount,size=2g {disk}")
+
+
+def _read_only(draw: random.Random, disk: Path, work: Path, store: Path, command: tuple[str, ...]) -> project.Done:
+    _shell(f"mount -o remount,ro {disk}")
+    try:
+        return project.run(work, store, command)
+    finally:
+        _shell(f"mount -o remount,rw {disk}")
+
+
+def _no_permission(draw: random.Random, disk: Path, work: Path, store: Path, command: tuple[str, ...]) -> project.Done:
+    """Another user's folders."""
+    _shell(f"chmod -R go-w {disk}")
+    return project.run(work, store, command, user=_NOBODY, group=_NOBODY)
+
+
+def _no_shared_memory(
+    draw: random.Random, disk: Path, work: Path, store: Path, command: tuple[str, ...]
+) -> project.Done:
+    """As in a container without `--shm-size`, and worse."""
+    mount = 'mount -t tmpfs -o size=4k none /dev/shm && exec "$@"'
+    return project.run(work, store, ("unshare", "--mount", "sh", "-c", mount, "sh", *project.program(command)))
+
+
+def _little_memory(draw: random.Random, disk: Path, work: Path, store: Path, command: tuple[str, ...]) -> project.Done:
+    limit = draw.randrange(300 << 20, 3 << 30)
+    return project.run(
+        work, store, command, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_DATA, (limit, limit))
+    )
+
+
+LACKS: dict[str, Lack] = {
+    "full disk": _full,
+    "read-only disk": _read_only,
+    "no permission": _no_permission,
+    "no shared memory": _no_shared_memory,
+    "little memory": _little_memory,
+}
+
+
+def _shell(command: str) -> None:
+    subprocess.run(command.split(), check=True, capture_output=True)
