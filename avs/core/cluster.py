@@ -61,7 +61,7 @@ def map_on_ray(
         needs = _needs(_nodes(ray), device, execution.address)
         most = None if execution.workers == "auto" else max(1, execution.workers // needs.cpus)
         bar = tqdm(
-            desc=description, total=len(items), unit=" clips", disable=not sys.stderr.isatty(), smoothing=0.05
+            desc=description, total=len(items), unit="clip", disable=not sys.stderr.isatty(), smoothing=0.05
         )
         return _Run(ray, function, items, here, needs, most, stack.enter_context(bar)).results()
 
@@ -84,6 +84,7 @@ def _connected(execution: ExecutionParams, device: str | None) -> Iterator[Any]:
             text = " ".join(str(error).split())
             raise InputError(f"execution.address ({execution.address or 'local'}): Ray says: {text}") from None
         stack.callback(ray.shutdown)
+        ray._private.worker._worker_logs_enabled = False  # a paragraph for each dead worker, where we say a line
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends the process noisily
         yield ray
