@@ -5,6 +5,7 @@ Every node must see the item store, the project and its code at the same paths; 
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
@@ -28,7 +29,7 @@ from typing import Any
 from tqdm import tqdm
 
 from avs.core.errors import InputError
-from avs.core.execute import ExecutionParams, Failure, attempt
+from avs.core.execute import ExecutionParams, Failure, Job, attempt, exact_convolutions
 from avs.core.store import raw_root, root
 
 _VERSION = "2.55.1"  # that of pyproject.toml
@@ -60,10 +61,13 @@ def map_on_ray(
         here = stack.enter_context(_marked(function))
         needs = _needs(_nodes(ray), device, execution.address)
         most = None if execution.workers == "auto" else max(1, execution.workers // needs.cpus)
-        bar = tqdm(
-            desc=description, total=len(items), unit="clip", disable=not sys.stderr.isatty(), smoothing=0.05
-        )
-        return _Run(ray, function, items, here, needs, most, stack.enter_context(bar)).results()
+        total, quiet = sum(map(_clips, items)), not sys.stderr.isatty()
+        bar = stack.enter_context(tqdm(desc=description, total=total, unit="clip", disable=quiet, smoothing=0.05))
+        return _Run(ray, function, items, here, needs, most, bar).results()
+
+
+def _clips(item: Any) -> int:
+    return len(item.clips) if isinstance(item, Job) else 1
 
 
 @contextmanager
@@ -79,7 +83,7 @@ def _connected(execution: ExecutionParams, device: str | None) -> Iterator[Any]:
         options = {"address": execution.address} if execution.address else _own(execution, device, stack)
         _reach(execution.address)
         try:
-            ray.init(**options, logging_level="ERROR", log_to_driver=False)
+            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
             text = " ".join(str(error).split())
             raise InputError(f"execution.address ({execution.address or 'local'}): Ray says: {text}") from None
@@ -123,6 +127,7 @@ class _Needs:
 
     cpus: int = 1
     gpus: int = 0
+    network: bool = False
 
     def places(self, nodes: Sequence[Mapping[str, float]]) -> int:
         """How many workers fit."""
@@ -142,8 +147,8 @@ def _needs(nodes: Sequence[Mapping[str, float]], device: str | None, address: st
     if device is None:
         return _Needs()
     if device == "cuda":
-        return _Needs(min(max(1, int(node["CPU"] // node["GPU"])) for node in able), 1)
-    return _Needs(min(_WIDEST, *(int(node["CPU"]) for node in able)))
+        return _Needs(min(max(1, int(node["CPU"] // node["GPU"])) for node in able), 1, network=True)
+    return _Needs(min(_WIDEST, *(int(node["CPU"]) for node in able)), network=True)
 
 
 def _nodes(ray: Any) -> list[Mapping[str, float]]:
@@ -167,7 +172,9 @@ class _Here:
         if absent := [name for name in self.inputs if not Path(self.folder, name).exists()]:
             return f"has no {absent[0]}: all nodes need it at this path"
         other = _software()
-        differing = [f"{name} {other[name]}, not {value}" for name, value in self.software.items() if other[name] != value]
+        differing = [
+            f"{name} {other[name]}, not {value}" for name, value in self.software.items() if other[name] != value
+        ]
         return f"has {'; '.join(differing)}: all nodes need the same" if differing else ""
 
 
@@ -205,7 +212,9 @@ def _environment(threads: int) -> dict[str, str]:
     """The variables of a worker: the project's, our path, and one thread for each of the items that it works on."""
     paths = sysconfig.get_paths()
     foreign = tuple(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    own = [str(Path(path).absolute()) for path in sys.path if not path.startswith(foreign) and not path.endswith(".zip")]
+    own = [
+        str(Path(path).absolute()) for path in sys.path if not path.startswith(foreign) and not path.endswith(".zip")
+    ]
     passed = {name: value for name, value in os.environ.items() if name.startswith("AVS_") and name != "AVS_DEVICE"}
     limits = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     places = {"AVS_STORE": str(root()), "AVS_DATA_DIR": str(raw_root()), "PYTHONPATH": os.pathsep.join(own)}
@@ -215,7 +224,7 @@ def _environment(threads: int) -> dict[str, str]:
 class _Worker:
     """Lives in a process on some node for as long as the map, and so keeps what `function` has loaded."""
 
-    def hello(self, here: _Here, pickled: bytes, threads: int) -> tuple[str, str]:
+    def hello(self, here: _Here, pickled: bytes, needs: _Needs) -> tuple[str, str]:
         """Where it is, and why it can't work there ('' where it can)."""
         import ray
 
@@ -227,14 +236,19 @@ class _Worker:
         if problem := here.problem():
             return place, problem
         os.chdir(here.folder)
-        self._pool = ThreadPoolExecutor(threads)
+        if needs.network:
+            exact_convolutions().__enter__()  # for good: threads cannot set it by turns
+        self._pool, self._warm = ThreadPoolExecutor(needs.cpus), False
         self._attempt = partial(attempt, ray.cloudpickle.loads(pickled))
         return place, ""
 
     def work(self, items: Sequence[Any]) -> tuple[list[Any], float]:
-        """What became of the items, and seconds."""
+        """What became of the items, and seconds. The very first goes alone, so that a network is loaded once."""
         began = time.perf_counter()
-        return list(self._pool.map(self._attempt, items)), time.perf_counter() - began
+        alone = 0 if self._warm else 1
+        results = [*map(self._attempt, items[:alone]), *self._pool.map(self._attempt, items[alone:])]
+        self._warm = True
+        return results, time.perf_counter() - began
 
 
 @dataclass
@@ -293,7 +307,7 @@ class _Run:
         wanted = len(self._fresh) + len(self._again) - starting
         for _ in range(min(wanted, self._places - len(self._under_way)) - len(self._idle)):
             worker = _Hired(self._new())
-            self._under_way[worker.handle.hello.remote(self._here, self._pickled, self._needs.cpus)] = worker, []
+            self._under_way[worker.handle.hello.remote(self._here, self._pickled, self._needs)] = worker, []
 
     def _assign(self) -> None:
         while self._idle and (chunk := self._chunk()):
@@ -326,7 +340,7 @@ class _Run:
             with suppress(Exception):  # it may be out of reach only
                 self._ray.kill(worker.handle)
             self._bury(worker, chunk, error)
-            lost[worker.place] += len(chunk)
+            lost[worker.place] += sum(_clips(self._items[number]) for number in chunk)
             return
         self._idle.append(worker)
         if chunk:
@@ -339,10 +353,11 @@ class _Run:
     def _note(self, place: str, chunk: list[int], results: list[Any], seconds: float) -> None:
         self._found |= zip(chunk, results, strict=True)
         self._pace = max(seconds / len(chunk), 1e-4)
-        self._clips[place] += len(chunk)
+        clips = sum(_clips(self._items[number]) for number in chunk)
+        self._clips[place] += clips
         self._busy[place] = self._busy.get(place, 0.0) + seconds
         self._bar.set_postfix_str(self._use(), refresh=False)
-        self._bar.update(len(chunk))
+        self._bar.update(clips)
 
     def _bury(self, worker: _Hired, chunk: list[int], error: Exception) -> None:
         """Its items are done again one by one, so that only what kills its worker each time fails."""
@@ -357,7 +372,7 @@ class _Run:
                 self._again.append(place)
             else:
                 self._found[place] = Failure(f"its worker died {_TRIES} times: out of memory, or a fault in a decoder")
-                self._bar.update(1)
+                self._bar.update(_clips(self._items[place]))
 
     def _tell(self, lost: Counter[str]) -> None:
         for place, items in lost.items():
@@ -370,7 +385,9 @@ class _Run:
         elapsed = time.monotonic() - self._began
         if len(self._clips) > _NODES_SHOWN:
             fewest, most = min(self._clips.values()), max(self._clips.values())
-            return f"{len(self._clips)} places, {fewest}-{most} clips each, {sum(self._busy.values()) / elapsed:.1f} busy"
+            return (
+                f"{len(self._clips)} places, {fewest}-{most} clips each, {sum(self._busy.values()) / elapsed:.1f} busy"
+            )
         return ", ".join(f"{p} {self._clips[p]} ({self._busy[p] / elapsed:.1f} busy)" for p in sorted(self._clips))
 
 

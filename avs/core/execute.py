@@ -13,9 +13,10 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 import joblib
 from tqdm import tqdm
@@ -171,6 +172,32 @@ def map_items(
     for place, result in zip(unfinished, _one_by_one(function, [items[p] for p in unfinished]), strict=True):
         results[place] = result
     return results
+
+
+@dataclass(frozen=True)
+class Job(Generic[Item]):
+    """An item that is about some clips, whose keys progress and errors go by."""
+
+    clips: tuple[str, ...]
+    item: Item
+
+
+def save_all(
+    function: Callable[[Item], None],
+    jobs: Sequence[Job[Item]],
+    execution: ExecutionParams,
+    description: str,
+    device: str | None = None,
+) -> None:
+    """`map_items` of a function that saves what it finds. Raises InputError where any failed, after all are done."""
+    results = map_items(partial(_item_of, function), jobs, execution, description, device)
+    failed = [(job.clips[0], r.reason) for job, r in zip(jobs, results, strict=True) if isinstance(r, Failure)]
+    if failed:
+        raise InputError(f"{description}: {len(failed)} of {len(jobs)} failed, first {failed[0][0]}: {failed[0][1]}")
+
+
+def _item_of(function: Callable[[Item], Result], job: Job[Item]) -> Result:
+    return function(job.item)
 
 
 @contextmanager
