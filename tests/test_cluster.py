@@ -1,10 +1,12 @@
 """Ray: the bytes of a local run, the deaths of workers and nodes, and mistakes that are told before any work."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,8 +128,8 @@ def test_an_item_that_kills_its_workers_fails_alone(execution: ExecutionParams, 
     printed, said = capfd.readouterr()
     assert printed == ""
     assert all(line.startswith("square: a worker on ") for line in said.splitlines())
-    with pytest.raises(InputError, match=r"square: 2 of 7 failed, first clip-3: three is not for us"):
-        save_all(square, [Job((f"clip-{x}",), x) for x in range(7)], execution, "square")
+    with pytest.raises(InputError, match=r"square: 1 of 4 failed, first clip-3: three is not for us"):
+        save_all(square, [Job((f"clip-{x}",), x) for x in range(1, 5)], execution, "square")
 
 
 def leave_a_mark(folder: Path, doomed: str, item: int) -> int:
@@ -168,7 +170,7 @@ def test_a_node_that_differs_is_named(
     theirs = cluster._software()
     monkeypatch.setattr(cluster, "_software", lambda: theirs | {"torch": "9.9"})
     with pytest.raises(
-        InputError, match=rf"node \S+:\w+ has torch {theirs['torch']}, not 9.9: all nodes need the same"
+        InputError, match=rf"node \S+:\w+ has torch {re.escape(theirs['torch'])}, not 9.9: all nodes need the same"
     ):
         map_items(square, [1, 2], execution, "square")
 
@@ -246,9 +248,8 @@ if __name__ == "__main__":
 
 
 @needs_ray
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stop_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGINT goes to all processes of a terminal; a killed stage can say nothing."""
+def test_a_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["execution"] |= {"backend": "ray", "workers": 2, "devices": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
@@ -266,19 +267,16 @@ def test_a_stop_leaves_no_process_behind(tmp_path: Path, number: signal.Signals)
         while len(list(tmp_path.glob("at-work-*"))) < 2:
             assert process.poll() is None
             threading.Event().wait(0.05)
-        os.killpg(process.pid, number) if number == signal.SIGINT else process.kill()
+        os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert said == "stuck: stopped; the same command goes on from here\n"
-    for _ in range(600):
-        if not members(process.pid):
-            break
-        threading.Event().wait(0.05)
-    assert members(process.pid) == []
+    assert process.returncode == 130
+    assert said == "stuck: stopped; the same command goes on from here\n"
+    deadline = time.monotonic() + 30
+    while left := living(process.pid):
+        assert time.monotonic() < deadline, left
 
 
-def members(session: int) -> list[str]:
-    """Living processes of a session."""
+def living(session: int) -> list[str]:
+    """The processes of a session."""
     found = subprocess.run(["ps", "-s", str(session), "-o", "stat=,args="], capture_output=True, text=True, check=False)
     return [line for line in found.stdout.splitlines() if not line.startswith("Z")]

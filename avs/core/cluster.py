@@ -63,7 +63,7 @@ def map_on_ray(
         most = None if execution.workers == "auto" else max(1, execution.workers // needs.cpus)
         total, quiet = sum(map(_clips, items)), not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(desc=description, total=total, unit="clip", disable=quiet, smoothing=0.05))
-        return _Run(ray, function, items, here, needs, most, bar).results()
+        return _Run(ray, function, items, description, here, needs, most, bar).results()
 
 
 def _clips(item: Any) -> int:
@@ -267,12 +267,14 @@ class _Run:
         ray: Any,
         function: Callable[[Any], Any],
         items: Sequence[Any],
+        description: str,
         here: _Here,
         needs: _Needs,
         most: int | None,
         bar: Any,
     ) -> None:
-        self._ray, self._items, self._here, self._needs, self._most, self._bar = ray, items, here, needs, most, bar
+        self._ray, self._items, self._description, self._here = ray, items, description, here
+        self._needs, self._most, self._bar = needs, most, bar
         self._pickled = ray.cloudpickle.dumps(function)
         options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "scheduling_strategy": "SPREAD"}
         environment = {"env_vars": _environment(needs.cpus)}
@@ -377,7 +379,7 @@ class _Run:
     def _tell(self, lost: Counter[str]) -> None:
         for place, items in lost.items():
             if place:
-                text = f"{self._bar.desc}: a worker on {place} died; run again: {items} clips"
+                text = f"{self._description}: a worker on {place} died; run again: {items} clips"
                 tqdm.write(text, file=sys.stderr)
 
     def _use(self) -> str:
