@@ -209,6 +209,13 @@ def test_an_address_where_nobody_answers(address: str, reason: str) -> None:
         map_items(square, [1, 2], replace(LOCAL_RAY, address=address), "square")
 
 
+@needs_ray
+def test_a_cluster_that_has_ended_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(InputError, match=r"execution.address \(127.0.0.1:1\): no Ray answers there"):
+        map_items(square, [1, 2], replace(LOCAL_RAY, address="auto"), "square")
+
+
 def test_an_address_needs_ray() -> None:
     with pytest.raises(ValueError, match=r"address \(auto\) needs backend: ray"):
         ExecutionParams(address="auto")

@@ -81,7 +81,7 @@ def _connected(execution: ExecutionParams, device: str | None) -> Iterator[Any]:
     handler = signal.getsignal(signal.SIGTERM)
     with ExitStack() as stack:
         options = {"address": execution.address} if execution.address else _own(execution, device, stack)
-        _reach(execution.address)
+        _reach(ray, execution.address)
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
@@ -107,11 +107,11 @@ def _own(execution: ExecutionParams, device: str | None, stack: ExitStack) -> di
     }
 
 
-def _reach(address: str | None) -> None:
-    """Raise InputError where nobody answers: Ray itself would try for minutes."""
-    place = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address or ""
+def _reach(ray: Any, address: str | None) -> None:
+    """Raise InputError where nobody answers: Ray itself would try for minutes, of a cluster that ended too."""
+    place = (ray._private.services.canonicalize_bootstrap_address("auto") or "") if address == "auto" else address or ""
     host, colon, port = place.removeprefix("ray://").rpartition(":")
-    if place in ("", "auto", "local"):
+    if not place:  # none, or none that Ray knows of, which it says at once
         return
     if not colon or not port.isdigit():
         raise InputError(f"execution.address ({place}) must be auto, HOST:PORT or ray://HOST:PORT, or empty")
