@@ -72,6 +72,10 @@ class MediaShards:
         if len({clip.seconds for clip in self.clips}) > 1:
             raise InputError(f"{folder}: clips of different length in one data set")
 
+    def __getstate__(self) -> dict[str, Path]:
+        """Where the files lie, for processes that are given the clips that they read."""
+        return {"_folder": self._folder}
+
     @property
     def num_seconds(self) -> int:
         return self.clips[0].seconds
@@ -119,6 +123,8 @@ def _frame_names(seconds: int) -> list[str]:
 def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
+    if key in store:  # by now: another process made it, or a worker that died after it
+        return
     path = locate(folder, clip.video)
     if not path.is_file():
         raise MediaError("video is gone since install (run: dvc repro -f install@clips)")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avs.audio import features
+from avs.audio.backend import Backend, options_of
 from avs.audio.eventness import EventnessParams
 from avs.audio.supervised import Supervised, plan_lessons
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, progress, running
+from avs.core.execute import ExecutionParams, Job, progress, running, save_all, torch_device
 from avs.core.store import ItemStore, item_key, write_array, write_json
-from avs.preprocess import MediaShards
+from avs.preprocess import MediaClip, MediaShards
 
 
 def score_clips(media: Path, out: Path, p: EventnessParams, execution: ExecutionParams) -> dict[str, int]:
@@ -34,10 +36,11 @@ def score_clips(media: Path, out: Path, p: EventnessParams, execution: Execution
         scores = backend.learn(known, shards.clips, lessons, standardize=p.standardize, epochs=p.epochs)
         provenance |= {"folds": p.folds, "standardize": p.standardize, "epochs": p.epochs or backend.recipe.epochs}
     else:
+        elsewhere = _score_elsewhere(shards, p, provenance, execution) if execution.backend == "ray" else 0
         own, basic, computed = _per_clip(
             shards, lambda x, seconds: backend(x, num_seconds=seconds)[..., None], provenance, workers
         )
-        scores = own[..., 0]
+        scores, computed = own[..., 0], computed + elsewhere
     write_array(out / "scores.npy", np.ascontiguousarray(scores))
     write_array(out / "features.npy", np.ascontiguousarray(basic))
     write_table(out / "index.tsv", shards.table(), Clip)
@@ -45,6 +48,33 @@ def score_clips(media: Path, out: Path, p: EventnessParams, execution: Execution
     write_json(out / "meta.json", provenance | {"scale": scale, "failed_clips": len(shards.failed)})
     flat = int((scores.std(axis=1) < backend.scale.std_threshold).sum())
     return {"clips": len(shards.clips), "computed": computed, "flat": flat}
+
+
+def _score_elsewhere(
+    shards: MediaShards, p: EventnessParams, provenance: dict[str, Any], execution: ExecutionParams
+) -> int:
+    """Items of a method with a network, made by the workers of a cluster: how many. Others take less than a start."""
+    if not any("weights" in options_of(name) for name in p.method.split("+")):
+        return 0
+    kind = torch_device(execution.device_names()[0]).type
+    keys, store = _keys(shards, provenance), ItemStore("eventness")
+    jobs = [(keys[place], shards.clips[place]) for place in store.missing(keys)]
+    score = partial(_score_into, shards, store, p.backend().on(kind))
+    save_all(score, [Job((clip.key,), (key, clip)) for key, clip in jobs], execution, "eventness", kind)
+    return len(jobs)
+
+
+def _score_into(shards: MediaShards, store: ItemStore, backend: Backend, job: tuple[str, MediaClip]) -> None:
+    key, clip = job
+    if key not in store:
+        waveform = shards.waveform(clip)[None]
+        own = backend(waveform, num_seconds=clip.seconds)[..., None]
+        basic = features.basic_features(waveform, num_seconds=clip.seconds)
+        store.save_array(key, np.concatenate([own, basic], axis=-1)[0].astype(np.float32))
+
+
+def _keys(shards: MediaShards, provenance: dict[str, Any]) -> list[str]:
+    return [item_key(**provenance, features=features.VERSION, media=clip.media) for clip in shards.clips]
 
 
 def _per_clip(
@@ -55,7 +85,7 @@ def _per_clip(
     Both are kept, as long as `provenance` and the clip are the same. Several threads describe a clip each: networks
     compute in one thread, so that their number changes no bits.
     """
-    keys = [item_key(**provenance, features=features.VERSION, media=clip.media) for clip in shards.clips]
+    keys = _keys(shards, provenance)
 
     def columns(position: int) -> np.ndarray:
         waveform = shards.waveform(shards.clips[position])[None]

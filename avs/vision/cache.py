@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import cycle
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, exact_convolutions, one_thread, progress, running
+from avs.core.execute import ExecutionParams, Job, exact_convolutions, one_thread, progress, running, save_all
 from avs.core.params import params
 from avs.core.store import ItemStore, item_key, write_array, write_json
 from avs.core.weights import check_pinned
@@ -24,6 +24,7 @@ from avs.vision.motion import VERSION, frame_motion
 
 Wanted: TypeAlias = int | Literal["motion"]  # of a clip: features at a resolution, or how much moves in it
 Batch: TypeAlias = tuple[Sequence[Wanted], list[int]]  # what to find, of the clips at these places of the table
+_Keys: TypeAlias = Mapping[Wanted, Mapping[int, str]]  # of what is found, by place
 
 
 @params
@@ -68,8 +69,13 @@ def cache_features(
         ItemStore(kind).sweep()
     missing = _missing(keys)
     batches = _batches(missing, encoder, shards.num_seconds)
-    for place, wanted, array in _encoded(media, p, batches, execution):
-        _store(wanted).save_array(keys[wanted][place], array)
+    if execution.backend == "ray":
+        kind = encoder.device.type
+        jobs = [_job(shards, batch, keys) for batch in batches]
+        save_all(partial(_encode_into, media, p, kind), jobs, execution, "cache", kind)
+    else:
+        for place, wanted, array in _encoded(media, p, batches, execution):
+            _store(wanted).save_array(keys[wanted][place], array)
     for wanted, names in keys.items():
         file = "motion.npy" if wanted == "motion" else f"res_{wanted}.npy"
         write_array(out / file, _store(wanted).pack(names, lambda missing: ())[0])
@@ -104,6 +110,20 @@ def encode_clips(
             features = encoder.embed(np.concatenate(images.pop(resolution)))
         found += zip(places, [resolution] * len(places), np.split(features, len(places)), strict=True)
     return found
+
+
+def _encode_into(media: Path, p: CacheParams, device: str, job: tuple[Batch, _Keys]) -> None:
+    """Save what a batch wants; where another machine does it, the arrays need not come here."""
+    (wanted, places), keys = job
+    if any(key not in _store(what) for what in wanted for key in keys[what].values()):
+        for place, what, array in encode_clips(media, p, device, wanted, places):
+            _store(what).save_array(keys[what][place], array)
+
+
+def _job(shards: MediaShards, batch: Batch, keys: Mapping[Wanted, Sequence[str]]) -> Job[tuple[Batch, _Keys]]:
+    wanted, places = batch
+    own = {what: {place: keys[what][place] for place in places} for what in wanted}
+    return Job(tuple(shards.clips[place].key for place in places), (batch, own))
 
 
 def _missing(keys: Mapping[Wanted, Sequence[str]]) -> dict[int, list[Wanted]]:
