@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
+from fractions import Fraction
 from math import ceil
 
 import av
@@ -37,16 +38,17 @@ class Pictures:
 
     def add(self, frame: av.VideoFrame) -> None:
         pts = frame.dts if frame.pts is None else frame.pts
-        if pts is None or frame.time_base is None:
+        base = frame.time_base
+        if pts is None or base is None:
             return
-        time = float(pts * frame.time_base) - self._origin
+        time = seconds(pts, base) - self._origin
         if self._last is None:
             self.late = time > _middle(0)
         while not self.full and time > _middle(len(self._chosen)):
             self._times.append(time if self._last is None else self._time)
             self._chosen.append(upright(self._last or frame))
         self._last, self._time = frame, time
-        self._end = time + float((frame.duration or 0) * frame.time_base)
+        self._end = time + seconds(frame.duration or 0, base)
 
     def spare(self, packet: av.Packet) -> None:
         """Let the decoder pass over the packet's frame if no other is built on it and it is not one to choose.
@@ -60,9 +62,10 @@ class Pictures:
         coder.skip_frame = "DEFAULT"
         if packet.pts is None or not packet.duration:
             return
-        time = float(packet.pts * packet.time_base) - self._origin
+        base = packet.time_base
+        time = seconds(packet.pts, base) - self._origin
         self._packets.append(time)
-        if _middle(max(ceil(time - 0.5 - _EPS), 0)) - time > 1.5 * float(packet.duration * packet.time_base):
+        if _middle(max(ceil(time - 0.5 - _EPS), 0)) - time > 1.5 * seconds(packet.duration, base):
             coder.skip_frame = "NONREF"
             self._spared = True
 
@@ -84,6 +87,11 @@ class Pictures:
             self.short = self._end <= self._count - 0.5
             self._chosen += [upright(self._last)] * (self._count - len(self._chosen))
         return self._chosen
+
+
+def seconds(stamp: int, base: Fraction) -> float:
+    """A time stamp in seconds: what float(stamp * base) is, without the cost of making a fraction."""
+    return stamp * base.numerator / base.denominator
 
 
 def _middle(second: int) -> float:
