@@ -23,7 +23,7 @@ from avs.core.media import MediaError, jpeg, read_media, unjpeg, unwav, wav
 from avs.core.shards import SHARD_BYTES, add_member, packed, read_members, write_shards
 from avs.core.store import ItemStore, atomic, item_key, sha256_file
 
-VERSION = 1  # raise when the decoded frames or sound of a clip change
+VERSION = 2  # raise when the frames, sound or flags of a clip change; 2: `damaged` is not told of frames passed over
 _FLAGS = "flags"  # name of the member of an item that holds the clip's flags
 
 
