@@ -123,10 +123,7 @@ def _eventness(config: Config, work: Workload, media: list[Media]) -> StageCost:
     backend = p.backend().on(config.execution.device_names()[0])
 
     def score(waveform: np.ndarray) -> None:
-        if isinstance(backend, Supervised):
-            backend.describe(waveform, work.seconds)
-        else:
-            backend(waveform, num_seconds=work.seconds)
+        backend.describe(waveform, work.seconds)
         basic_features(waveform, num_seconds=work.seconds)
 
     before = new_peak()
