@@ -108,7 +108,8 @@ def by_products(frames: Sequence[int], alternative: float) -> Limit:
 
     A second is 1600 positions: 800 frames in two chunks each. At one of them 24 LSTMs (6 stages, voice and noise,
     within and across chunks) take 4 x 128 x (64 + 128) weights in each of two directions; 10 layers of attention
-    project 64 numbers to 8 x 256 and 2 x 256 back to 64, and look twice, for voice and noise, at 100 places or all chunks.
+    project 64 numbers to 8 x 256 and 2 x 256 back to 64, and look twice, for voice and noise, at 100 places or at all
+    chunks.
     """
     lstm, projections = 24 * 2 * 4 * 128 * (64 + 128), 10 * (64 * 8 * 256 + 2 * 256 * 64)
     looks = [5 * 4 * 2 * 256 * (100 + 16 * count / FPS) for count in frames]
