@@ -28,7 +28,7 @@ from avs.lips.features import PREPROCESSINGS, Extractor, MuseParams, make_networ
 from avs.lips.media import SpeechClip, SpeechShards
 from avs.lips.preflight import MISS, OTHER, Problem, check_length, refuse
 from avs.lips.published import INDEX, META, origin, published_row
-from avs.lips.visual_frontend import DIM
+from avs.lips.visual_frontend import DIM, VERSION
 
 FEATURES = "features.npy"
 _RERUN = "run: dvc repro -f muse_precompute"
@@ -84,7 +84,7 @@ def _computed(
         "dtype": resolve_dtype(p.dtype, device),
         "device": device.type,
     }
-    items = [item_key(**made, media=clip.media) for clip in clips]
+    items = [item_key(version=VERSION, **made, media=clip.media) for clip in clips]
     store.sweep()
     jobs = [(items[place], clips[place]) for place in store.missing(items)]
     if not jobs:
