@@ -25,6 +25,7 @@ from avs.core.errors import InputError
 
 _DIGEST_SIZE = 32
 _STALE_SECONDS = 24 * 3600
+_SETTLED_SECONDS = 2  # more than the coarsest time stamps of file systems
 
 
 def root() -> Path:
@@ -92,6 +93,21 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """`sha256_file`, which the store remembers as long as the file's place, inode, size and time stay the same.
+
+    A file that has just been written is not remembered: it could change again without its time telling so.
+    """
+    known, state = ItemStore("digests"), path.stat()
+    key = item_key(path=str(path.absolute()), inode=state.st_ino, size=state.st_size, changed=state.st_mtime_ns)
+    if key in known:
+        return known.load(key).decode()
+    digest = sha256_file(path)
+    if state.st_mtime < time.time() - _SETTLED_SECONDS:
+        known.save(key, digest.encode())
+    return digest
 
 
 @contextmanager
