@@ -1,6 +1,7 @@
 """From media shards to scores: what is kept, what is computed again, and that threads change nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from avs.audio.eventness import EventnessParams, make_backend
 from avs.audio.panns import Cnn14, PannsTagger
 from avs.audio.scoring import score_clips
 from avs.core.clips import Clip, Failed, write_table
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
+from avs.core.media import unwav
 from avs.core.store import sha256_file
 from avs.preprocess import MediaShards, preprocess
 
@@ -68,6 +71,14 @@ def test_interrupted_work_goes_on(media: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(features, "basic_features", describe)
     assert run(media)[1]["computed"] == 2
     assert run(media)[1]["computed"] == 0
+
+
+def test_sound_is_read_from_where_it_is_said_to_lie(media: Path) -> None:
+    shards = MediaShards(media)
+    clip = shards.clips[2]
+    np.testing.assert_array_equal(shards.waveform(clip), unwav(shards.files(clip)["audio.wav"]) / np.float32(32768))
+    with pytest.raises(InputError, match=r"shard-00000.tar, byte 0: '0-v0/audio.wav' is not the sound of 2-v2"):
+        shards.waveform(replace(clip, offset=0))
 
 
 def test_methods_of_the_basic_features_share_them(media: Path) -> None:

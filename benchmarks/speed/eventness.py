@@ -51,7 +51,7 @@ def prepare(folder: Path, clips: int = CLIPS) -> None:
 
 
 def ours(folder: Path, clock: Clock) -> Found:
-    """What the two stages do, from an empty store."""
+    """What the two stages do, from an empty store; the transform's library is loaded before."""
     os.environ["AVS_STORE"] = str(folder / f"store-{os.getpid()}")
     out, execution = folder / f"ours-{os.getpid()}", ExecutionParams()
     basic_features(np.zeros((1, RATE), np.float32), num_seconds=1)
@@ -74,8 +74,8 @@ def _found(out: Path, metrics: dict[str, Any]) -> Found:
 
 
 def _parts(media: Path, workers: int) -> Found:
-    """Seconds on all cores, mostly scaled up from some clips: what can't be done without, which is to read the sound and to
-    transform it; and to describe sound that has been read."""
+    """Seconds on all cores: of what can't be done without, which is to read the sound and to transform it, and of
+    describing sound that has been read. All but the reading is scaled up from some clips."""
     shards = MediaShards(media)
     some = shards.clips[:_SOME]
     groups = [some[start : start + CLIPS_AT_ONCE] for start in range(0, len(some), CLIPS_AT_ONCE)]
