@@ -2,7 +2,7 @@
 
 The nodes are Ray's test cluster: processes of this machine, one core each. Clips are the demo's, made for this.
 
-    python -m benchmarks.cluster            # 60 clips; or --clips N
+    python -m benchmarks.cluster            # 120 clips; or --clips N
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks import record
 from benchmarks.speed.ave_size import data_digest
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIPS, NODES = 60, 3
+CLIPS, NODES = 120, 3
 STAGES = {"preprocess": "media", "cache": "features"}  # and the store whose items tell how far it is
 OUTS = {"preprocess": Path("data/media/clips"), "cache": Path("data/cache")}
 _COLUMNS, _SECONDS = 150, 2.0  # of the terminal that stages see; between two lines of progress in the transcript
