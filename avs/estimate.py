@@ -43,8 +43,7 @@ from avs.vision.encoder import Encoder, load_encoder
 _STEPS = 3  # training steps an epoch, in calibration
 _LEARNERS = 400  # training clips at most, in calibration
 _FLOAT = 4  # bytes
-# Bytes that the study holds at once for a feature of 4: itself, its table, and standardising in double precision
-_STUDY_BYTES = 4 + 4 + 8 + 8 + 4
+_STUDY_BYTES = 4 + 4  # that the study holds at once for a feature: itself and its table
 
 
 @dataclass(frozen=True)
