@@ -59,7 +59,7 @@ def _environment() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "commit": _commit() or os.environ.get("AVS_REVISION"),
         "image": os.environ.get("AVS_IMAGE"),
-        "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
+        "packages": {m["Name"]: m["Version"] for m in (d.metadata for d in metadata.distributions())},
     }
 
 
