@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -33,6 +35,7 @@ PUBLISHED = {
 }
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CUDA_TOKENS = 50_000
+_CUDA_STREAMS = 2  # one thread's images are copied to the GPU while another's are computed
 
 
 class Encoder:
@@ -57,6 +60,11 @@ class Encoder:
         self.network.to(device).to(memory_format=network.memory_format)  # type: ignore[call-overload]
         self._mean = 255 * torch.tensor(network.mean, device=device).reshape(3, 1, 1)
         self._std = 255 * torch.tensor(network.std, device=device).reshape(3, 1, 1)
+        self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the weights are there before another stream uses them
+            for _ in range(_CUDA_STREAMS):
+                self._streams.put(torch.cuda.Stream(device))
 
     def gflops(self, resolution: int) -> float:
         """Cost of one frame in GFLOP, a multiply-add counted as two operations."""
@@ -97,12 +105,12 @@ class Encoder:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"images ({_kind(images)}) must be uint8 [B,3,R,R]: use prepare()")
         size = self.batch_size(images.shape[-1])
-        features = torch.empty(len(images), self.dim, device=self.device)
-        with torch.inference_mode(), exact_convolutions():
+        with torch.inference_mode(), exact_convolutions(), self._own_stream():
+            features = torch.empty(len(images), self.dim, device=self.device)
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
                 features[start : start + size] = self._run(batch, size)[: len(batch)]
-        return features.cpu().numpy()
+            return features.cpu().numpy()
 
     def encode_mixed(self, frames: np.ndarray | Sequence[np.ndarray], resolutions: Sequence[int]) -> Tensor:
         """RGB frames uint8 [B,H,W,3], each seen at its own of `resolutions` -> features float32 [B,D].
@@ -121,12 +129,27 @@ class Encoder:
                 features[chosen] = part.float()
         return features.cpu()
 
+    @contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """On a GPU one of few streams, for which threads wait; on a CPU nothing."""
+        if self.device.type == "cpu":
+            yield
+            return
+        stream = self._streams.get()
+        try:
+            with torch.cuda.device(self.device), torch.cuda.stream(stream):
+                yield
+        finally:
+            self._streams.put(stream)
+
     def _run(self, batch: Tensor, size: int) -> Tensor:
         return self.network(self._normal(functional.pad(batch, (0, 0, 0, 0, 0, 0, 0, size - len(batch)))))
 
     def _normal(self, images: Tensor) -> Tensor:
         """Images uint8 [B,3,R,R] -> float32 on the device, as the network takes them."""
-        normal = (images.to(self.device).float() - self._mean) / self._std
+        if self.device.type == "cuda":  # from pinned memory the copy runs while the thread goes on
+            images = images.pin_memory()
+        normal = (images.to(self.device, non_blocking=True).float() - self._mean) / self._std
         return normal.contiguous(memory_format=self.network.memory_format)
 
 

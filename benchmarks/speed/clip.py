@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from avs.core.import_shims import mend_imports
-from avs.core.store import sha256_file
+from avs.core.store import own_root, sha256_file
 from avs.preprocess import MediaShards
 from avs.vision.cache import CacheParams
 from benchmarks.speed.step import Clock, Found
@@ -20,8 +22,16 @@ from benchmarks.speed.step import Clock, Found
 mend_imports()
 from transformers import CLIPVisionConfig, CLIPVisionModel  # noqa: E402
 
+SAMPLE = 8  # clips whose features are compared
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 _STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+@contextmanager
+def empty_store(folder: Path) -> Iterator[None]:
+    """A store of its own, in which nothing is found again."""
+    with tempfile.TemporaryDirectory(dir=folder) as place, own_root(Path(place)):
+        yield
 
 
 def write_weights(folder: Path) -> None:
@@ -62,14 +72,20 @@ def plain_loop(folder: Path, clock: Clock, resolutions: Sequence[int], device: s
         (folder / "plain").mkdir(exist_ok=True)
         for resolution, rows in features.items():
             np.save(folder / f"plain/res_{resolution}.npy", np.stack(rows))
-    return {"folder": str(folder / "plain")}
+    return sample(folder / "plain", resolutions)
 
 
-def agreement(ours: str, plain: str, resolutions: Sequence[int], least: float) -> Found:
+def sample(folder: Path, resolutions: Sequence[int]) -> Found:
+    """Features of the first clips, as numbers that `agreement` compares."""
+    tables = {str(resolution): np.load(folder / f"res_{resolution}.npy", mmap_mode="r") for resolution in resolutions}
+    return {"features": {name: np.round(table[:SAMPLE], 6).tolist() for name, table in tables.items()}}
+
+
+def agreement(ours: Found, plain: Found, least: float) -> Found:
     """The least cosine between features of a frame from both sides; how alike two frames of a clip are, beside it."""
     found: dict[str, float] = {}
-    for resolution in resolutions:
-        a, b = (np.load(Path(side) / f"res_{resolution}.npy") for side in (ours, plain))
+    for resolution, table in plain["features"].items():
+        a, b = np.array(ours["features"][resolution]), np.array(table)
         found[f"least_cosine_{resolution}"] = round(float(_cosine(a, b).min()), 7)
         found[f"cosine_of_neighbours_{resolution}"] = round(float(_cosine(b[:, 1:], b[:, :-1]).mean()), 4)
         if found[f"least_cosine_{resolution}"] < least:
