@@ -47,24 +47,25 @@ _FEW, _MORE = 10, 40  # clips of the alternative's two runs
 def prepare(folder: Path, clips: int = CLIPS) -> None:
     """A clone in which so many clips are done. Its store is filled with generated items, which the stages find."""
     place = folder / "clone"
-    _start(place)
+    start(place)
     add(place, range(clips))
     clone.run(place, "dvc", "repro", "-q", "install@clips")
-    _fill_media(read_table(place / "data/install/clips/clips.tsv", Clip))
+    fill_media(read_table(place / "data/install/clips/clips.tsv", Clip))
     clone.run(place, "dvc", "repro", "-q", "preprocess@clips")
-    with chdir(place), patch.object(ItemStore, "pack", _fill):
+    with chdir(place), patch.object(ItemStore, "pack", fill):
         for stage in (stages.eventness, stages.cache):
             stage.main(load_config())
     clone.run(place, *_REPRO)
 
 
-def _start(place: Path) -> None:
-    clone.make(place, **_PARAMS)
+def start(place: Path, **values: Any) -> None:
+    """A clone whose data set is the user's own, without any clip yet."""
+    clone.make(place, **_PARAMS, **values)
     (place / "mine").mkdir()
     (place / "rows.tsv").write_text(_COLUMNS)
 
 
-def _fill_media(clips: Iterable[Clip]) -> None:
+def fill_media(clips: Iterable[Clip]) -> None:
     """Items of `preprocess` as large as AVE's, about 1.1 MB, each another choice of pictures."""
     store, pictures, sound = ItemStore("media"), [jpeg(picture) for picture in _pictures()], wav(_sound())
     for number, clip in enumerate(clips):
@@ -72,7 +73,7 @@ def _fill_media(clips: Iterable[Clip]) -> None:
         store.save(media_key(clip), packed({"audio.wav": sound} | frames | {"flags": b""}))
 
 
-def _fill(
+def fill(
     store: ItemStore, keys: list[str], compute: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]]
 ) -> tuple[np.ndarray, int]:
     """In the place of `ItemStore.pack`: one item is computed, and all are like it."""
@@ -152,7 +153,7 @@ def alternative(folder: Path, clock: Clock) -> Found:
 def _from_nothing(folder: Path, clips: int) -> float:
     """Seconds of a run of so many clips in a clone of its own, with an empty store."""
     place = folder / f"{clips}-{time.time_ns()}"
-    _start(place)
+    start(place)
     add(place, range(clips))
     with patch.dict(os.environ, AVS_STORE=str(place / "store")):
         return _seconds(place, *_REPRO)
