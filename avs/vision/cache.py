@@ -3,6 +3,7 @@ through the item store."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -68,9 +69,17 @@ def cache_features(
         computed += made
     write_array(out / "motion.npy", _motion(shards, execution.num_workers()))
     write_table(out / "index.tsv", shards.table(), Clip)
-    gflops = {str(resolution): encoder.gflops(resolution) for resolution in resolutions}
+    gflops = {str(resolution): _gflops(encoder, resolution) for resolution in resolutions}
     write_json(out / "meta.json", provenance | {"patch_size": encoder.patch_size, "gflops": gflops})
     return {"clips": len(shards.clips), "computed": computed}
+
+
+def _gflops(encoder: Encoder, resolution: int) -> float:
+    """Kept in the store: PyTorch imports its compiler to count them, which takes a second."""
+    store, key = ItemStore("gflops"), item_key(version=1, encoder=encoder.name, resolution=resolution)
+    if key not in store:
+        store.save(key, json.dumps(encoder.gflops(resolution)).encode())
+    return json.loads(store.load(key))
 
 
 def _motion(shards: MediaShards, workers: int) -> np.ndarray:
