@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -203,7 +203,23 @@ class ItemStore:
         missing = self.missing(keys)
         for position, array in compute(missing):
             self.save_array(keys[position], array)
-        return np.stack([self.load_array(key) for key in keys]), len(missing)
+        return self._stacked(keys), len(missing)
+
+    def _stacked(self, keys: Sequence[str]) -> np.ndarray:
+        """The arrays of `keys`, each put into its place at once. Raises ValueError where one has another shape.
+
+        Arrays of one shape and type have the same header, which is read once.
+        """
+        first = self.load(keys[0])
+        one = np.load(io.BytesIO(first), allow_pickle=False)
+        head, stacked = len(first) - one.nbytes, np.empty((len(keys), *one.shape), one.dtype)
+        order: Literal["C", "F"] = "C" if one.flags.c_contiguous else "F"
+        for place, key in enumerate(keys):
+            payload = self.load(key)
+            if payload[:head] != first[:head]:
+                raise ValueError(f"{self.path(key)} holds an array of another shape than {self.path(keys[0])}")
+            stacked[place] = np.frombuffer(payload, one.dtype, offset=head).reshape(one.shape, order=order)
+        return stacked
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written more than a day ago."""

@@ -3,6 +3,7 @@ through the item store."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,10 +81,18 @@ def cache_features(
         file = "motion.npy" if wanted == "motion" else f"res_{wanted}.npy"
         write_array(out / file, _store(wanted).pack(names, lambda missing: ())[0])
     write_table(out / "index.tsv", shards.table(), Clip)
-    gflops = {str(resolution): encoder.gflops(resolution) for resolution in resolutions}
+    gflops = {str(resolution): _gflops(encoder, resolution) for resolution in resolutions}
     write_json(out / "meta.json", provenance | {"patch_size": encoder.patch_size, "gflops": gflops})
     computed = [what for lacking in missing.values() for what in lacking if what != "motion"]
     return {"clips": len(shards.clips), "computed": len(computed)}
+
+
+def _gflops(encoder: Encoder, resolution: int) -> float:
+    """Kept in the store: PyTorch imports its compiler to count them, which takes a second."""
+    store, key = ItemStore("gflops"), item_key(version=1, encoder=encoder.name, resolution=resolution)
+    if key not in store:
+        store.save(key, json.dumps(encoder.gflops(resolution)).encode())
+    return json.loads(store.load(key))
 
 
 def encode_clips(
