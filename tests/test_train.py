@@ -108,6 +108,28 @@ def test_models_trained_together_answer_as_those_trained_apart() -> None:
             np.testing.assert_array_equal(answers, np.stack([both[place] for both in apart]))
 
 
+def test_products_in_bfloat16_answer_nearly_the_same_and_are_not_left_on() -> None:
+    """Where the processor has no such products they are float32, and the answers the same."""
+    data, where = inputs(), (np.arange(9), np.arange(9, CLIPS))
+    p = P0Params(hidden=64, seeds=SEEDS, epochs=20, batch_size=5)
+    exact = train_and_predict(data, *where, p, "cpu")[0]
+    rounded = train_and_predict(data, *where, replace(p, precision="bfloat16"), "cpu")[0]
+    assert (exact == rounded).mean() > 0.9
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_bits_do_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CACHED", 1)  # a job each
+    data, where = inputs(), (np.arange(9), np.arange(9, CLIPS))
+    p, kept = P0Params(hidden=6, seeds=SEEDS, epochs=2, batch_size=5, dropout=0.2), torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(np.stack(train_and_predict(data, *where, p, "cpu")))
+    torch.set_num_threads(kept)
+    np.testing.assert_array_equal(*found)
+
+
 def test_every_seed_sees_every_clip_once_an_epoch() -> None:
     p = P0Params(seeds=3, epochs=2, batch_size=4)
     steps = list(_order(torch.arange(10), p, [0, 2, 1]))

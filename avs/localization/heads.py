@@ -82,7 +82,7 @@ class StackedHeads(nn.Module):
 
     def _over_time(self, taps: Tensor) -> Tensor:
         """The bias, and each tap of [M, B, T, K, H] summed into the second that it is for: a 'same' convolution."""
-        summed = self.bias1[:, None, None].repeat(1, *taps.shape[1:3], 1)
+        summed = taps[..., self.kernel // 2, :] + self.bias1[:, None, None]
         for tap, into, of in self._shifts(taps.shape[2]):
             summed[:, :, into] += taps[:, :, of, tap]
         return summed
@@ -90,15 +90,17 @@ class StackedHeads(nn.Module):
     def _to_taps(self, hidden: Tensor) -> Tensor:
         """The way back: each second of [M, B, T, H] to the taps that it was summed from."""
         taps = hidden.new_zeros((*hidden.shape[:3], self.kernel, self.hidden))
+        taps[..., self.kernel // 2, :] = hidden
         for tap, into, of in self._shifts(hidden.shape[2]):
             taps[:, :, of, tap] = hidden[:, :, into]
         return taps
 
     def _shifts(self, seconds: int) -> Iterator[tuple[int, slice, slice]]:
-        """Each tap j with the seconds that it is summed into, t, and those that it is of, t + j - kernel // 2."""
-        for tap in range(self.kernel):
-            shift = min(max(tap - self.kernel // 2, -seconds), seconds)
-            yield tap, slice(max(0, -shift), seconds - max(0, shift)), slice(max(0, shift), seconds - max(0, -shift))
+        """Each tap beside the middle one with the seconds that it is summed into, and those that it is of."""
+        for away in range(1, min(self.kernel // 2, seconds - 1) + 1):
+            early, late = slice(seconds - away), slice(away, seconds)
+            yield self.kernel // 2 - away, late, early
+            yield self.kernel // 2 + away, early, late
 
 
 def _draw(seed: int, inputs: tuple[int, int], kernel: int, hidden: int, classes: int) -> tuple[Tensor, ...]:
