@@ -19,7 +19,7 @@ from benchmarks.speed.ave_size import RESOLUTIONS, SECONDS, write_media
 from benchmarks.speed.clip import load_model, our_params, pixels, write_weights
 from benchmarks.speed.step import Clock, Found, Limit, Step
 
-CLIPS = 12
+CLIPS = 8
 TOGETHER = 2  # clips in a pack, and in a padded batch: enough for products at full rate, and in the processor's cache
 TOLERANCE = 1e-3
 
