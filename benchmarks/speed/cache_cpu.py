@@ -49,7 +49,7 @@ def alternative(folder: Path, clock: Clock, resolutions: tuple[int, ...] = RESOL
 
 def check(ours: Found, alternative: Found) -> Found:
     found = agreement(ours, alternative, LEAST_COSINE)
-    return found | {"ours_float32_seconds_a_clip": ours["float32_seconds_a_clip"]}
+    return found | {"clips": CLIPS, "ours_float32_seconds_a_clip": ours["float32_seconds_a_clip"]}
 
 
 def limit(ours: Found, alternative: Found) -> Limit:

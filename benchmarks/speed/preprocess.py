@@ -189,7 +189,7 @@ def check(ours: Found, alternative: Found) -> Found:
     assert alternative["frames"] == SECONDS * len(_KINDS), f"{alternative['frames']} frames of {len(_KINDS)} clips"
     assert alternative["psnr"] > _LEAST_PSNR, f"frames differ: {alternative['psnr']} dB"
     assert alternative["correlation"] > _LEAST_CORRELATION, f"sound differs: {alternative['correlation']}"
-    names = ("psnr", "correlation", "opencv_seconds")
+    names = ("clips", "psnr", "correlation", "opencv_seconds")
     figures = {name: alternative[name] for name in names} | {"floor_seconds": ours["floor_seconds"]}
     return {name: value and float(f"{value:.4g}") for name, value in figures.items()}
 
