@@ -85,8 +85,8 @@ def _score_into(shards: MediaShards, store: ItemStore, backend: Backend, job: tu
 def _columns(shards: MediaShards, backend: Backend, clips: Sequence[MediaClip]) -> np.ndarray:
     """What an item of each clip holds: `describe`'s columns, then the basic features, float32 [N, T, C + 10]."""
     waveforms = np.stack([shards.waveform(clip) for clip in clips])
-    own = backend.describe(waveforms, shards.num_seconds)
-    basic = features.basic_features(waveforms, num_seconds=shards.num_seconds)
+    own = backend.describe(waveforms, clips[0].seconds)
+    basic = features.basic_features(waveforms, num_seconds=clips[0].seconds)
     return np.concatenate([own, basic], axis=-1).astype(np.float32)
 
 
