@@ -66,7 +66,8 @@ class ExecutionParams:
     def device_names(self) -> list[str]:
         """The devices that feature caches and training are spread over, with one copy of the network each.
 
-        One CPU may stand there twice: [cpu, cpu] is two copies and at least two workers. Other work takes the first.
+        One CPU may stand there twice: [cpu, cpu] is at least two workers, and in training two copies. Other work takes
+        the first.
         """
         if given := os.environ.get(DEVICE):
             return [given]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ def make(folder: Path, **values: Any) -> None:
         if (ROOT / name).is_file() and not name.startswith(("results/", "dvc.lock")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    _set(folder / "params.yaml", values)
+    set_params(folder / "params.yaml", values)
     commit(folder)
 
 
-def _set(path: Path, values: dict[str, Any]) -> None:
+def set_params(path: Path, values: Mapping[str, Any]) -> None:
+    """Change a params.yaml as `dvc exp run -S` would, comments and all lost."""
     tree = yaml.safe_load(path.read_text())
     for name, value in values.items():
         *blocks, key = name.split(".")
