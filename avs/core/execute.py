@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, _ExecutorManagerThread
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -228,6 +228,9 @@ def leave(status: int) -> NoReturn:
     """End the process now: its workers are killed, and its threads may be deep in work that nobody waits for."""
     for worker in multiprocessing.active_children():
         worker.kill()
+    for thread in threading.enumerate():
+        if isinstance(thread, _ExecutorManagerThread):
+            thread.join()  # it sees its workers gone, and removes the pool's semaphores: not to be cut off in between
     atexit._run_exitfuncs()
     os._exit(status)
 
