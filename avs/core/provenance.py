@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,11 @@ def _peak_mib() -> dict[str, int]:
     """Peak resident memory of this process and of its largest finished worker."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     usage = {"process": resource.RUSAGE_SELF, "worker": resource.RUSAGE_CHILDREN}
-    return {name: resource.getrusage(who).ru_maxrss // unit for name, who in usage.items()}
+    peaks = {name: resource.getrusage(who).ru_maxrss // unit for name, who in usage.items()}
+    with suppress(OSError, ValueError):  # Linux tells it without what the parent held when it started this process
+        status = Path("/proc/self/status").read_text().split()
+        peaks["process"] = int(status[status.index("VmHWM:") + 1]) // unit
+    return peaks
 
 
 def _environment() -> dict[str, Any]:

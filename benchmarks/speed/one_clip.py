@@ -47,29 +47,35 @@ _FEW, _MORE = 10, 40  # clips of the alternative's two runs
 def prepare(folder: Path, clips: int = CLIPS) -> None:
     """A clone in which so many clips are done. Its store is filled with generated items, which the stages find."""
     place = folder / "clone"
-    _start(place)
+    start(place)
     add(place, range(clips))
     clone.run(place, "dvc", "repro", "-q", "install@clips")
-    _fill_media(read_table(place / "data/install/clips/clips.tsv", Clip))
+    fill_media(place)
     clone.run(place, "dvc", "repro", "-q", "preprocess@clips")
-    with chdir(place), patch.object(ItemStore, "pack", _fill):
-        for stage in (stages.eventness, stages.cache):
-            stage.main(load_config())
+    fill_features(place)
     clone.run(place, *_REPRO)
 
 
-def _start(place: Path) -> None:
+def start(place: Path) -> None:
     clone.make(place, **_PARAMS)
     (place / "mine").mkdir()
     (place / "rows.tsv").write_text(_COLUMNS)
 
 
-def _fill_media(clips: Iterable[Clip]) -> None:
+def fill_media(place: Path) -> None:
     """Items of `preprocess` as large as AVE's, about 1.1 MB, each another choice of pictures."""
+    clips = read_table(place / "data/install/clips/clips.tsv", Clip)
     store, pictures, sound = ItemStore("media"), [jpeg(picture) for picture in _pictures()], wav(_sound())
     for number, clip in enumerate(clips):
         frames = {f"frames/{t}.jpg": pictures[choice] for t, choice in enumerate(_choice(number))}
         store.save(media_key(clip), packed({"audio.wav": sound} | frames | {"flags": b""}))
+
+
+def fill_features(place: Path) -> None:
+    """Items of `eventness` and `cache`."""
+    with chdir(place), patch.object(ItemStore, "pack", _fill):
+        for stage in (stages.eventness, stages.cache):
+            stage.main(load_config())
 
 
 def _fill(
@@ -152,7 +158,7 @@ def alternative(folder: Path, clock: Clock) -> Found:
 def _from_nothing(folder: Path, clips: int) -> float:
     """Seconds of a run of so many clips in a clone of its own, with an empty store."""
     place = folder / f"{clips}-{time.time_ns()}"
-    _start(place)
+    start(place)
     add(place, range(clips))
     with patch.dict(os.environ, AVS_STORE=str(place / "store")):
         return _seconds(place, *_REPRO)
