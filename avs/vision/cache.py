@@ -64,9 +64,7 @@ def cache_features(
     for resolution in resolutions:
         keys = [item_key(**provenance, resolution=resolution, media=clip.media) for clip in shards.clips]
         compute = partial(_encode, shards, encoders, resolution, workers=execution.num_workers())
-        features, made = store.pack(keys, compute)
-        write_array(out / f"res_{resolution}.npy", features)
-        computed += made
+        computed += store.pack_into(out / f"res_{resolution}.npy", keys, compute)
     write_array(out / "motion.npy", _motion(shards, execution.num_workers()))
     write_table(out / "index.tsv", shards.table(), Clip)
     gflops = {str(resolution): _gflops(encoder, resolution) for resolution in resolutions}

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import chdir
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ from avs.config import load_config
 from avs.core.clips import Clip, read_table
 from avs.core.media import RATE, jpeg, wav
 from avs.core.shards import packed
-from avs.core.store import ItemStore
+from avs.core.store import Compute, ItemStore
 from avs.preprocess import media_key
 from benchmarks.speed import ave_size, clone
 from benchmarks.speed.step import Clock, Found, Limit, Step
@@ -73,19 +73,17 @@ def fill_media(place: Path) -> None:
 
 def fill_features(place: Path) -> None:
     """Items of `eventness` and `cache`."""
-    with chdir(place), patch.object(ItemStore, "pack", _fill):
+    with chdir(place), patch.object(ItemStore, "make", _fill):
         for stage in (stages.eventness, stages.cache):
             stage.main(load_config())
 
 
-def _fill(
-    store: ItemStore, keys: list[str], compute: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]]
-) -> tuple[np.ndarray, int]:
-    """In the place of `ItemStore.pack`: one item is computed, and all are like it."""
+def _fill(store: ItemStore, keys: list[str], compute: Compute) -> int:
+    """In the place of `ItemStore.make`: one item is computed, and all are like it."""
     [(_, one)] = compute([0])
     for key in keys:
         store.save_array(key, one)
-    return np.broadcast_to(one, (len(keys), *one.shape)), len(keys)
+    return len(keys)
 
 
 def add(place: Path, numbers: Iterable[int]) -> None:
