@@ -19,10 +19,11 @@ from avs.core.clips import Clip, Failed, locate, read_table, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, jpeg, read_media, unjpeg, unwav, wav
-from avs.core.shards import SHARD_BYTES, Facts, Named, pack_shards, packed, read_members
+from avs.core.shards import SHARD_BYTES, Facts, Named, pack_shards, packed, read_first, read_members
 from avs.core.store import ItemStore, atomic, item_key, sha256_file
 
-VERSION = 1  # raise when the decoded frames or sound of a clip change
+VERSION = 2  # raise when the frames, sound or flags of a clip change; 2: `damaged` is not told of frames passed over
+_AGAIN = " (run: dvc repro -f preprocess@clips)"
 _FLAGS = "flags"  # name of the member of an item that holds the clip's flags
 
 
@@ -73,6 +74,10 @@ class MediaShards:
         if len({clip.seconds for clip in self.clips}) > 1:
             raise InputError(f"{folder}: clips of different length in one data set")
 
+    def __getstate__(self) -> dict[str, Path]:
+        """Where the files lie, for processes that are given the clips that they read."""
+        return {"_folder": self._folder}
+
     @property
     def num_seconds(self) -> int:
         return self.clips[0].seconds
@@ -84,7 +89,12 @@ class MediaShards:
 
     def waveform(self, clip: MediaClip) -> np.ndarray:
         """float32 [T * 16000] in [-1, 1]."""
-        return unwav(self.files(clip)["audio.wav"]).astype(np.float32) / 32768
+        with (self._folder / clip.shard).open("rb", buffering=0) as file:
+            file.seek(clip.offset)
+            name, content = read_first(file)
+        if name != f"{clip.key}/audio.wav":
+            raise InputError(f"{clip.shard}, byte {clip.offset}: {name!r} is not the sound of {clip.key}{_AGAIN}")
+        return np.multiply(unwav(content), np.float32(2**-15), dtype=np.float32)
 
     def frames(self, clip: MediaClip) -> list[np.ndarray]:
         """T frames, uint8 [H, W, 3], RGB."""
@@ -120,6 +130,8 @@ def _frame_names(seconds: int) -> list[str]:
 def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
+    if key in store:  # by now: another process made it, or a worker that died after it
+        return
     path = locate(folder, clip.video)
     if not path.is_file():
         raise MediaError("video is gone since install (run: dvc repro -f install@clips)")

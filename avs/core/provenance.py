@@ -45,9 +45,9 @@ def _peak_mib() -> dict[str, int]:
     unit = 2**20 if sys.platform == "darwin" else 2**10
     usage = {"process": resource.RUSAGE_SELF, "worker": resource.RUSAGE_CHILDREN}
     peaks = {name: resource.getrusage(who).ru_maxrss // unit for name, who in usage.items()}
-    with suppress(OSError, ValueError):  # Linux tells it without what the parent held when it started this process
+    with suppress(OSError, ValueError):  # on Linux, getrusage begins with what the process held that started this one
         status = Path("/proc/self/status").read_text().split()
-        peaks["process"] = int(status[status.index("VmHWM:") + 1]) // unit
+        peaks["process"] = int(status[status.index("VmHWM:") + 1]) >> 10
     return peaks
 
 

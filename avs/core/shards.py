@@ -176,6 +176,16 @@ def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
+def read_first(file: IO[bytes]) -> tuple[str, bytes]:
+    """Name and content of the member at which the file stands, and no byte of those behind it."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        member = tar.next()
+        assert member is not None, "nothing begins here"
+        content = tar.extractfile(member)
+        assert content is not None, f"{member.name} is not a file"
+        return member.name, content.read()
+
+
 def read_members(file: IO[bytes], limit: int | None = None) -> Iterator[tuple[str, bytes]]:
     """Names and contents from where the file stands, `limit` of them at most."""
     with tarfile.open(fileobj=file, mode="r|") as tar:

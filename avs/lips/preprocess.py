@@ -80,6 +80,8 @@ def media_key(clip: Utterance, p: LipsParams) -> str:
 def decode_into(folder: Path, store: ItemStore, p: LipsParams, job: tuple[str, Utterance]) -> None:
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
+    if key in store:  # by now: another process made it, or a worker that died after it
+        return
     path = _unchanged(folder, clip.video, clip.sha256)
     points = None
     if clip.landmarks:
