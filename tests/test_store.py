@@ -77,12 +77,15 @@ def test_pack_computes_each_missing_key_once_and_keeps_what_was_done() -> None:
     np.testing.assert_array_equal(packed[:, 0], [0, 1, 0, 3])
 
 
-def test_packed_arrays_may_be_in_any_order_but_have_one_shape() -> None:
+def test_packed_arrays_may_be_in_any_order_but_have_one_shape(tmp_path: Path) -> None:
     items = ItemStore("kind")
     arrays = [np.asfortranarray(np.arange(6.0).reshape(2, 3) + n) for n in range(2)]
     for key, array in zip(("aa", "bb"), arrays, strict=True):
         items.save_array(key, array)
     np.testing.assert_array_equal(items.pack(["bb", "aa"], lambda positions: [])[0], np.stack(arrays[::-1]))
+    items.pack_into(tmp_path / "packed.npy", ["bb", "aa"], lambda positions: [])
+    np.save(tmp_path / "plain.npy", np.stack(arrays[::-1]))
+    assert (tmp_path / "packed.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
     items.save_array("cc", np.zeros((1, 3)))
     with pytest.raises(ValueError, match="another shape"):
         items.pack(["aa", "cc"], lambda positions: [])

@@ -75,6 +75,8 @@ class ExecutionParams:
 
     def check_devices(self) -> None:
         """Raise InputError for a device that is not here, or for CPUs beside GPUs, whose numbers differ."""
+        if self.device_names() == ["auto"]:
+            return  # it is always there, and a stage without networks need not import PyTorch to know it
         kinds = {torch_device(name).type for name in self.device_names()}
         if len(kinds) > 1:
             raise InputError(f"execution.devices ({', '.join(self.device_names())}) must be of one kind, cpu or cuda")

@@ -52,19 +52,25 @@ def _peak_mib() -> dict[str, int]:
 
 
 def _environment() -> dict[str, Any]:
-    import torch
-
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        **_torch(),
         "commit": _commit() or os.environ.get("AVS_REVISION"),
         "image": os.environ.get("AVS_IMAGE"),
         "packages": {m["Name"]: m["Version"] for m in (d.metadata for d in metadata.distributions())},
     }
+
+
+def _torch() -> dict[str, Any]:
+    """What PyTorch says of the machine; where a stage has not imported it, what the last one wrote that had."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {name: value for name, value in _read(ENVIRONMENT).items() if name in ("torch_threads", "gpus")}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"torch_threads": torch.get_num_threads(), "gpus": gpus}
 
 
 def _cpu() -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from avs.core.clips import Clip, write_table
 from avs.core.execute import ExecutionParams, Job, exact_convolutions, one_thread, progress, running, save_all
 from avs.core.params import params
-from avs.core.store import ItemStore, item_key, write_array, write_json
+from avs.core.store import ItemStore, item_key, write_json
 from avs.core.weights import check_pinned
 from avs.preprocess import MediaShards
 from avs.vision.encoder import Encoder, check_name, load_encoder
@@ -79,7 +79,7 @@ def cache_features(
             _store(wanted).save_array(keys[wanted][place], array)
     for wanted, names in keys.items():
         file = "motion.npy" if wanted == "motion" else f"res_{wanted}.npy"
-        write_array(out / file, _store(wanted).pack(names, lambda missing: ())[0])
+        _store(wanted).pack_into(out / file, names, lambda missing: ())
     write_table(out / "index.tsv", shards.table(), Clip)
     gflops = {str(resolution): _gflops(encoder, resolution) for resolution in resolutions}
     write_json(out / "meta.json", provenance | {"patch_size": encoder.patch_size, "gflops": gflops})

@@ -17,7 +17,7 @@ _UP_TO_DATE = "Data and pipelines are up to date."
 
 
 def prepare(folder: Path) -> None:
-    """Three repositories: the DAG with AVE's outs, the same with outs of a line each, and an empty pipeline."""
+    """The DAG with AVE's outs and with outs of a line each; pipelines without a stage, and with 12 of the least."""
     for name, clips in (("full", ave_size.CLIPS), ("tiny", 1)):
         place = folder / name
         clone.make(place)
@@ -29,10 +29,14 @@ def prepare(folder: Path) -> None:
         write_table(place / "data/install/clips/clips.tsv", ave_size.table(clips), Clip)
         write_table(place / "data/install/clips/failures.tsv", [], Failed)
         clone.run(place, "dvc", "commit", "-q", "-f")
-    (folder / "empty").mkdir()
-    (folder / "empty/dvc.yaml").write_text("stages: {}\n")
-    clone.commit(folder / "empty")
-    clone.run(folder / "empty", "dvc", "init", "-q")
+    least = {f"stage{n}": {"cmd": f"cp start {n}", "deps": ["start"], "outs": [str(n)]} for n in range(12)}
+    for name, stages in (("empty", {}), ("twelve", least)):
+        (folder / name).mkdir()
+        (folder / name / "start").write_text("a line\n")
+        (folder / name / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+        clone.commit(folder / name)
+        clone.run(folder / name, "dvc", "init", "-q")
+        clone.run(folder / name, "dvc", "repro", "-q")
 
 
 def _outs(place: Path) -> Iterator[Path]:
@@ -60,8 +64,9 @@ def ours(folder: Path, clock: Clock) -> Found:
 
 
 def alternative(folder: Path, clock: Clock) -> Found:
-    """The empty pipeline; beside it, for the limit, our DAG with tiny outs."""
-    return _timed(folder / "empty", clock) | {"tiny": _timed(folder / "tiny", Clock())["once"]}
+    """The empty pipeline; beside it, for the limit, our DAG with tiny outs, and 12 stages of one file each."""
+    others = {name: _timed(folder / name, Clock())["once"] for name in ("tiny", "twelve")}
+    return _timed(folder / "empty", clock) | others
 
 
 def _timed(place: Path, clock: Clock) -> Found:
@@ -74,7 +79,8 @@ def _timed(place: Path, clock: Clock) -> Found:
 
 
 def check(ours: Found, alternative: Found) -> dict[str, Any]:
-    return {"seconds_each": {"ours": ours["once"], "empty": alternative["once"], "tiny": alternative["tiny"]}}
+    others = {name: alternative[name] for name in ("once", "twelve", "tiny")}
+    return {"seconds_each": {name: round(seconds, 3) for name, seconds in ({"ours": ours["once"]} | others).items()}}
 
 
 def limit(ours: Found, alternative: Found) -> Limit:
