@@ -85,6 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--method", metavar="NAME", help="eventness method; default: eventness.method")
     add("--seconds", type=int, help="look at the first so many; default: all whole ones, up to 60")
     add("-o", "--out", type=Path, metavar="PNG", help="default: VIDEO-plan.png in this folder")
+    about = "also encode the frames as planned (cache.* of params.yaml), write features [T, D], say what that takes"
+    add("--features", type=Path, metavar="NPY", help=about)
 
     add = command("long", long_videos, "say how many events the anchors of EPIC-SOUNDS' videos meet", "long --k 20")
     add("--split", choices=["train", "val"], default="val", help="default: val")
@@ -272,7 +274,7 @@ def estimate(options: argparse.Namespace) -> None:
 def plan(options: argparse.Namespace) -> None:
     from avs.audio.eventness import EventnessParams
     from avs.core.params import build
-    from avs.report.clip_plan import describe, draw_plan, plan_clip
+    from avs.report.clip_plan import describe, draw_plan, encode_plan, plan_clip
 
     config = _config()
     chosen = {"method": options.method} if options.method else vars(config.eventness)
@@ -284,6 +286,8 @@ def plan(options: argparse.Namespace) -> None:
     out = options.out or Path(f"{options.video.stem}-plan.png")
     draw_plan(out, found)
     print(describe(found), f"written: {out}", sep="\n")
+    if options.features:
+        print(encode_plan(options.features, found, config.cache), f"written: {options.features}", sep="\n")
 
 
 def long_videos(options: argparse.Namespace) -> None:

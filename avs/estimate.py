@@ -43,8 +43,7 @@ from avs.vision.encoder import Encoder, load_encoder
 _STEPS = 3  # training steps an epoch, in calibration
 _LEARNERS = 400  # training clips at most, in calibration
 _FLOAT = 4  # bytes
-# Bytes that the study holds at once for a feature of 4: itself, its table, and standardising in double precision
-_STUDY_BYTES = 4 + 4 + 8 + 8 + 4
+_STUDY_BYTES = 4 + 4  # that the study holds at once for a feature: itself and its table
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,7 @@ def _eventness(config: Config, work: Workload, media: list[Media]) -> StageCost:
     backend = p.backend().on(config.execution.device_names()[0])
 
     def score(waveform: np.ndarray) -> None:
-        if isinstance(backend, Supervised):
-            backend.describe(waveform, work.seconds)
-        else:
-            backend(waveform, num_seconds=work.seconds)
+        backend.describe(waveform, work.seconds)
         basic_features(waveform, num_seconds=work.seconds)
 
     before = new_peak()
@@ -209,7 +205,7 @@ def _p0(config: Config, work: Workload, dim: int) -> StageCost:
     columns = dim + 1 + NUM_FEATURES
     before = new_peak()
     models = len(ARMS) + 3 * len(p.curve)
-    step = models * _step_seconds(p, work, columns, config.execution.device_names()[0])
+    step = models * _step_seconds(p, work, dim, config.execution.device_names()[0])
     memory = peak() - before
     # judging a batch is a forward pass, about a third of a step
     seconds = step * (p.epochs * -(-splits["train"] // p.batch_size) + judged / p.batch_size / 3)
@@ -222,14 +218,15 @@ def _p0(config: Config, work: Workload, dim: int) -> StageCost:
     return StageCost("p0", seconds, disk, memory + _STUDY_BYTES * table, note)
 
 
-def _step_seconds(p: P0Params, work: Workload, columns: int, device: str) -> float:
+def _step_seconds(p: P0Params, work: Workload, dim: int, device: str) -> float:
     """Seconds of a step of one arm, from as many as are trained at the same time on a CPU."""
     classes = 1 + len({row.label for row in work.rows})
     arms = torch.get_num_threads()
     clips, seconds = _STEPS * p.batch_size, work.seconds
     rng = np.random.default_rng(0)
     inputs = Inputs(
-        features=torch.from_numpy(rng.normal(size=(3, clips, seconds, columns)).astype(np.float32)),
+        features=torch.from_numpy(rng.normal(size=(3, clips, seconds, dim)).astype(np.float32)),
+        beside=torch.zeros(clips, seconds, 1 + NUM_FEATURES),
         mask=torch.ones(arms, 1 + NUM_FEATURES),
         plan=torch.from_numpy(rng.integers(0, 3, (arms, p.seeds, clips, seconds))),
         targets=torch.from_numpy(rng.integers(0, classes, (clips, seconds))),

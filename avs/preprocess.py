@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,10 +19,11 @@ from avs.core.clips import Clip, Failed, locate, read_table, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, jpeg, read_media, unjpeg, unwav, wav
-from avs.core.shards import SHARD_BYTES, add_member, packed, read_members, write_shards
+from avs.core.shards import SHARD_BYTES, Facts, Named, pack_shards, packed, read_first, read_members
 from avs.core.store import ItemStore, atomic, item_key, sha256_file
 
-VERSION = 1  # raise when the decoded frames or sound of a clip change
+VERSION = 2  # raise when the frames, sound or flags of a clip change; 2: `damaged` is not told of frames passed over
+_AGAIN = " (run: dvc repro -f preprocess@clips)"
 _FLAGS = "flags"  # name of the member of an item that holds the clip's flags
 
 
@@ -51,7 +51,9 @@ def preprocess(
     reasons = {key: r.reason for (key, _), r in zip(jobs, results, strict=True) if isinstance(r, Failure)}
     failed = [Failed(c.key, c.video, reasons[k]) for k, c in zip(keys, clips, strict=True) if k in reasons]
     usable = [(key, clip) for key, clip in zip(keys, clips, strict=True) if key not in reasons]
-    rows = write_shards(usable, out, partial(_append, store), SHARD_BYTES)
+    named = [Named(key, clip.key) for key, clip in usable]
+    facts = pack_shards(store, named, out, _unpack, SHARD_BYTES)
+    rows = [MediaClip(**(vars(clip) | known)) for (_, clip), known in zip(usable, facts, strict=True)]
     write_table(out / "index.tsv", rows, MediaClip)
     return rows, failed, len(jobs) - len({key for key, _ in jobs if key in reasons})
 
@@ -72,6 +74,10 @@ class MediaShards:
         if len({clip.seconds for clip in self.clips}) > 1:
             raise InputError(f"{folder}: clips of different length in one data set")
 
+    def __getstate__(self) -> dict[str, Path]:
+        """Where the files lie, for processes that are given the clips that they read."""
+        return {"_folder": self._folder}
+
     @property
     def num_seconds(self) -> int:
         return self.clips[0].seconds
@@ -83,7 +89,12 @@ class MediaShards:
 
     def waveform(self, clip: MediaClip) -> np.ndarray:
         """float32 [T * 16000] in [-1, 1]."""
-        return unwav(self.files(clip)["audio.wav"]).astype(np.float32) / 32768
+        with (self._folder / clip.shard).open("rb", buffering=0) as file:
+            file.seek(clip.offset)
+            name, content = read_first(file)
+        if name != f"{clip.key}/audio.wav":
+            raise InputError(f"{clip.shard}, byte {clip.offset}: {name!r} is not the sound of {clip.key}{_AGAIN}")
+        return np.multiply(unwav(content), np.float32(2**-15), dtype=np.float32)
 
     def frames(self, clip: MediaClip) -> list[np.ndarray]:
         """T frames, uint8 [H, W, 3], RGB."""
@@ -119,6 +130,8 @@ def _frame_names(seconds: int) -> list[str]:
 def decode_into(folder: Path, store: ItemStore, job: tuple[str, Clip]) -> None:
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
+    if key in store:  # by now: another process made it, or a worker that died after it
+        return
     path = locate(folder, clip.video)
     if not path.is_file():
         raise MediaError("video is gone since install (run: dvc repro -f install@clips)")
@@ -137,13 +150,8 @@ def _digest(path: Path, size: int, changed: int) -> str:
     return sha256_file(path)
 
 
-def _append(store: ItemStore, tar: tarfile.TarFile, shard: str, usable: tuple[str, Clip]) -> MediaClip:
-    key, clip = usable
-    item, offset, flags = store.load(key), tar.offset, ""
-    for name, content in read_members(io.BytesIO(item)):
-        if name == _FLAGS:
-            flags = content.decode()
-        else:
-            add_member(tar, f"{clip.key}/{name}", content)
-    digest = hashlib.sha256(item).hexdigest()
-    return MediaClip(**vars(replace(clip, media=digest, flags=flags)), shard=shard, offset=offset)
+def _unpack(item: bytes) -> tuple[dict[str, bytes], Facts]:
+    """Its members in a shard, and what the table says of it."""
+    members = dict(read_members(io.BytesIO(item)))
+    flags = members.pop(_FLAGS).decode()
+    return members, {"media": hashlib.sha256(item).hexdigest(), "flags": flags}

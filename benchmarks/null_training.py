@@ -77,10 +77,10 @@ def reruns(material: Material, groups: int, p: P0Params = TRAINING) -> np.ndarra
 
 def _accuracies(material: Material, plans: np.ndarray, p: P0Params) -> np.ndarray:
     """[A, S, n] of the test clips, with plans [A, N, T] of indices of resolutions."""
-    silent = np.zeros((*material.features.shape[:-1], 1), np.float32)  # a column for the sound that no arm hears
     inputs = Inputs(
-        torch.from_numpy(np.concatenate([material.features, silent], axis=-1)),
-        torch.zeros(len(plans), 1),
+        torch.from_numpy(material.features),
+        torch.zeros(*material.targets.shape, 0),
+        torch.zeros(len(plans), 0),
         torch.from_numpy(np.repeat(plans[:, None], p.seeds, axis=1)),
         torch.from_numpy(material.targets),
         material.classes,

@@ -56,11 +56,8 @@ def _sound(model: SEANet, encoded: Tensor, chunks: Tensor) -> Tensor:
 
 def _added(frames: Tensor, hop: int) -> Tensor:
     """Overlap and add: [B,C,L,F] -> [B,C,(F - 1) hop + L]."""
-    batch, channels, size, count = frames.shape
-    total = frames.new_zeros(batch, channels, (count - 1) * hop + size)
-    for i in range(count):
-        total[:, :, i * hop : i * hop + size] += frames[..., i]
-    return total
+    size, count = frames.shape[2:]
+    return functional.fold(frames.flatten(1, 2), (1, (count - 1) * hop + size), (1, size), stride=(1, hop))[:, :, 0]
 
 
 def _dual_path(block: Any, x: Tensor) -> Tensor:

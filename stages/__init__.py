@@ -22,22 +22,23 @@ def _told(kind: type[BaseException], error: BaseException, trace: TracebackType 
 sys.excepthook = _told
 
 
-def run(stage: Callable[[Any], dict[str, Any]], name: str = "") -> None:
+def run(stage: Callable[[Any], dict[str, Any]], name: str = "", needs: type | None = None) -> None:
     """Run a stage once all of params.yaml is checked, print what it did, record what it cost, copy its results out.
 
-    name: as DVC calls it, where its module and arguments do not say so.
+    name: as DVC calls it, where its module and arguments do not say so. needs: the blocks that the stage reads, so
+    that it begins sooner where another stage has checked the same file.
     A mistake of the user's is told in one line. Ctrl-C and SIGTERM stop it at once, which loses nothing finished.
     """
-    from avs.config import load_config  # it imports every part of avs: not for the worker processes
     from avs.core.errors import InputError
     from avs.core.execute import leave
+    from avs.core.params import read_part
     from avs.core.provenance import measured
     from avs.core.store import copy_results, runs_root
 
     name = name or "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        config = load_config()
+        config = (needs and read_part(needs)) or _whole()
         config.execution.check_devices()
         runs = runs_root()
         with measured(name) as cost:
@@ -51,3 +52,12 @@ def run(stage: Callable[[Any], dict[str, Any]], name: str = "") -> None:
             print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
         leave(130)
     print(f"{name}: " + ", ".join(f"{value} {key}" for key, value in cost.items() if isinstance(value, int)))
+
+
+def _whole() -> Any:
+    from avs.config import load_config  # it imports every part of avs: not for the worker processes
+    from avs.core.params import mark_right
+
+    config = load_config()
+    mark_right()
+    return config

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from avs.vision.cache import cache_features
+from avs.core.execute import ExecutionParams
+from avs.core.params import params
+from avs.sampling.tokens import BudgetParams
+from avs.vision.cache import CacheParams, cache_features
 from stages import run
 
-if TYPE_CHECKING:
-    from avs.config import Config
+
+@params
+class Needs:
+    """The blocks of params.yaml that the stage reads."""
+
+    budget: BudgetParams
+    cache: CacheParams
+    execution: ExecutionParams
 
 
-def main(config: Config) -> dict[str, int]:
+def main(config: Needs) -> dict[str, int]:
     media, out = Path("data/media/clips"), Path("data/cache")
     return cache_features(media, out, config.budget.resolutions, config.cache, config.execution)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, needs=Needs)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avs import datasets
 from avs.core.clips import Clip, Failed, check_failures, write_table
+from avs.core.execute import ExecutionParams
+from avs.core.params import params
 from avs.datasets import subsets
 from stages import run
-
-if TYPE_CHECKING:
-    from avs.config import Config
 
 OUT = Path("data/install/clips")
 
 
-def main(config: Config) -> dict[str, int]:
+@params
+class Needs:
+    """The blocks of params.yaml that the stage reads."""
+
+    dataset: datasets.DatasetName
+    data: datasets.DataParams
+    execution: ExecutionParams
+
+
+def main(config: Needs) -> dict[str, int]:
     dataset = datasets.open_dataset(config.dataset, config.data)
     clips, failed = datasets.install(dataset, config.execution)
     write_table(OUT / "clips.tsv", clips, Clip)
@@ -28,4 +35,4 @@ def main(config: Config) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, needs=Needs)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avs.core.clips import Clip, Failed, check_failures, read_table, write_table
-from avs.datasets import open_dataset
+from avs.core.execute import ExecutionParams
+from avs.core.params import params
+from avs.datasets import DataParams, DatasetName, open_dataset
 from avs.datasets.demo import Demo
 from avs.preprocess import preprocess
 from stages import run
 
-if TYPE_CHECKING:
-    from avs.config import Config
-
-
 INSTALLED, OUT = Path("data/install/clips"), Path("data/media/clips")
 
 
-def main(config: Config) -> dict[str, int]:
+@params
+class Needs:
+    """The blocks of params.yaml that the stage reads."""
+
+    dataset: DatasetName
+    data: DataParams
+    execution: ExecutionParams
+
+
+def main(config: Needs) -> dict[str, int]:
     clips = read_table(INSTALLED / "clips.tsv", Clip)
     missing = read_table(INSTALLED / "failures.tsv", Failed)
     dataset = open_dataset(config.dataset, config.data)
@@ -31,4 +37,4 @@ def main(config: Config) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, needs=Needs)

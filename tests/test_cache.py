@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from avs.core.store import ItemStore
 from avs.datasets import DataParams, install, open_dataset
 from avs.datasets.demo import DemoParams
 from avs.datasets.local import LocalParams
-from avs.preprocess import MediaShards, preprocess
-from avs.vision.cache import CacheParams, cache_features
+from avs.preprocess import MediaClip, MediaShards, preprocess
+from avs.vision.cache import CacheParams, cache_features, encode_clips
 from avs.vision.encoder import Encoder, load_encoder
 from avs.vision.motion import frame_motion
 
@@ -73,6 +75,43 @@ def test_only_what_is_new_is_computed(media: Path, tmp_path: Path) -> None:
     assert cache_features(media, tmp_path / "out", (32, 64), RANDOM, INLINE)["computed"] == 4
 
 
+def test_a_clip_is_decoded_once_for_all_that_it_lacks(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache_features(media, tmp_path / "out", (32,), RANDOM, INLINE)
+    for item in list(ItemStore("motion").folder.rglob("*/*"))[:1]:
+        item.unlink()
+    read, frames = [], MediaShards.frames
+    monkeypatch.setattr(MediaShards, "frames", lambda self, clip: read.append(clip.key) or frames(self, clip))
+    cache_features(media, tmp_path / "out", (32, 64, 96), RANDOM, replace(INLINE, workers=2))
+    assert sorted(read) == sorted(clip.key for clip in MediaShards(media).clips)
+
+
+def test_what_was_found_before_a_fault_is_kept(media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = MediaShards.frames
+
+    def failing(self: MediaShards, clip: MediaClip) -> list[np.ndarray]:
+        if clip.key == self.clips[3].key:
+            raise OSError("gone")
+        return frames(self, clip)
+
+    monkeypatch.setattr(MediaShards, "frames", failing)
+    monkeypatch.setattr(Encoder, "batch_size", lambda self, resolution: 3)  # a clip a batch
+    with pytest.raises(OSError, match="gone"):
+        cache_features(media, tmp_path / "out", (32, 64), RANDOM, INLINE)
+    assert stored() == 6
+
+
+def test_clips_can_be_encoded_in_another_process(media: Path, tmp_path: Path) -> None:
+    cache_features(media, tmp_path / "out", (32,), RANDOM, INLINE)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        found = pool.submit(encode_clips, media, RANDOM, "cpu", ("motion", 32), [2, 0]).result()
+    assert [(place, wanted) for place, wanted, _ in found] == [(2, "motion"), (0, "motion"), (2, 32), (0, 32)]
+    for place, wanted, array in found:
+        file = "motion.npy" if wanted == "motion" else "res_32.npy"
+        np.testing.assert_array_equal(array, np.load(tmp_path / "out" / file)[place])
+
+
 def test_other_weights_or_numbers_are_never_reused(media: Path, tmp_path: Path) -> None:
     cache_features(media, tmp_path / "out", (32,), RANDOM, INLINE)
     assert cache_features(media, tmp_path / "b", (32,), replace(RANDOM, dtype="bfloat16"), INLINE)["computed"] == 4
@@ -92,7 +131,7 @@ def workers_of(monkeypatch: pytest.MonkeyPatch) -> set[Encoder]:
 @pytest.mark.parametrize(
     ("one", "several"),
     [
-        ("cpu", ("cpu", "cpu")),
+        ("cpu", ("cpu", "cpu:0")),
         pytest.param(
             "cuda:0",
             ("cuda:0", "cuda:1"),

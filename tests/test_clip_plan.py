@@ -1,13 +1,17 @@
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avs.audio.eventness import EventnessParams
 from avs.core.errors import InputError
 from avs.core.media import unjpeg
-from avs.report.clip_plan import ClipPlan, describe, draw_plan, plan_clip
+from avs.report.clip_plan import ClipPlan, describe, draw_plan, encode_plan, plan_clip
 from avs.sampling.anchors import AnchorParams
 from avs.sampling.tokens import BudgetParams
+from avs.vision.cache import CacheParams
+from avs.vision.encoder import load_encoder
 
 BUDGET = BudgetParams(low_res=112, base_res=208, high_res=272)  # two seconds pay for one at high resolution
 
@@ -44,6 +48,18 @@ def test_a_plan_without_anchors_says_why(tiny_videos: Path, change: dict, words:
 def test_a_part_can_be_chosen(tiny_videos: Path) -> None:
     plan = planned(tiny_videos / "v0.mp4", seconds=2, eventness=EventnessParams(method="energy_delta"))
     assert (len(plan.frames), plan.proposal.anchors, plan.method) == (2, [1], "energy_delta")
+
+
+def test_the_frames_are_encoded_as_planned(tiny_videos: Path, tmp_path: Path) -> None:
+    """Tolerance 1e-4: rounding in batches of other sizes, on values up to 6."""
+    plan = planned(tiny_videos / "v0.mp4")
+    said = encode_plan(tmp_path / "features.npy", plan, CacheParams(weights="random"))
+    assert re.fullmatch(
+        r"encoding \(efficientnet_lite0 on \w+ in \w+\): [\d.]+ s by this plan, [\d.]+ s by uniform sampling", said
+    )
+    encoder = load_encoder("efficientnet_lite0", weights="random")
+    expected = [encoder.encode(f[None], r)[0] for f, r in zip(plan.frames, plan.resolutions, strict=True)]
+    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), np.stack(expected), atol=1e-4)
 
 
 def test_the_picture_shows_something_and_survives_odd_names(tiny_videos: Path, tmp_path: Path) -> None:

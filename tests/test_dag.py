@@ -106,6 +106,15 @@ def test_parameters_are_those_that_the_stage_reads(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_names_what_it_needs_reads_just_that(stage: str) -> None:
+    tree = ast.parse(script(stage).read_text())
+    needs = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Needs"), None)
+    if needs:
+        named = {node.target.id for node in needs.body if isinstance(node, ast.AnnAssign)}
+        assert named == set(re.findall(r"\bconfig\.(\w+)", script(stage).read_text()))
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_tracked_parameters_are_leaves(stage: str) -> None:
     """But for the block of the chosen data set, all of which `install` reads, and those that a mixture is made of."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -16,7 +16,7 @@ from avs.core.errors import InputError
 from avs.core.weights import digest
 from avs.vision.efficientnet import EfficientNetLite0
 from avs.vision.encoder import Encoder, load_encoder
-from avs.vision.vit import OpenClipViT, clip_tower, read_clip
+from avs.vision.vit import OpenClipViT, TimmViT, clip_tower, read_clip
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"image_size": 224, "layers": 3, "width": 64, "head_width": 16, "mlp_ratio": 2.0, "patch_size": 16}
@@ -60,14 +60,57 @@ def clip() -> Encoder:
 @pytest.mark.parametrize("layout", ["open_clip", "transformers"])
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_clip_equals_the_published_network(activation: str, layout: str, resolution: int) -> None:
-    """Tolerance 2e-5: ten times the rounding of float32; antialiased positions would be off by up to 0.045."""
+    """Tolerance 2e-5: ten times the rounding of float32; antialiased positions would be off by up to 0.045.
+
+    By the library's forward first, then by ours.
+    """
     network = small_clip(activation)
     network.load(clip_weights(layout))
     images = torch.from_numpy(wave(f"clip.r{resolution}", (2, 3, resolution, resolution), "dev", 1.5))
-    with torch.inference_mode():
-        pooled = network(images).numpy()
     expected = np.load(GOLDEN / "clip_vit_small.npz")[f"{activation}_r{resolution}"]
-    np.testing.assert_allclose(pooled, expected, atol=2e-5, rtol=0)
+    with torch.inference_mode():
+        np.testing.assert_allclose(network(images), expected, atol=2e-5, rtol=0)
+        network.cast(torch.float32)
+        assert len(network.layers) == 3
+        np.testing.assert_allclose(network(images), expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("resolution", [112, 224])
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("vit_tiny_patch16_224", 12), ("deit_tiny_distilled_patch16_224", 0), ("vit_wee_patch16_reg1_gap_256", 0)],
+)
+def test_timm_transformers_equal_timms_own_forward(name: str, ours: int, resolution: int) -> None:
+    """Tolerance 1e-5: rounding. Those that are not plain run by timm's forward."""
+    network = TimmViT(name).eval()
+    images = torch.from_numpy(wave("timm", (2, 3, resolution, resolution), "dev", 1.5))
+    with torch.inference_mode():
+        expected = network(images)
+        network.cast(torch.float32)
+        assert len(network.layers) == ours
+        torch.testing.assert_close(network(images), expected, atol=1e-5, rtol=0)
+
+
+def test_towers_of_another_kind_run_by_the_librarys_forward() -> None:
+    config = {"embed_dim": 32, "vision_cfg": SMALL | {"pool_type": "avg"}}
+    encoder = Encoder("mean", OpenClipViT(config), "random", torch.device("cpu"), "float32")
+    assert not encoder.network.layers
+    frames = random_frames(2)
+    separate = torch.cat([encoder.encode(frames[:1], 112), encoder.encode(frames[1:], 160)])
+    torch.testing.assert_close(encoder.encode_mixed(frames, (112, 160)), separate, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["efficientnet", "clip"])
+def test_mixed_resolutions_at_once_equal_separate_calls(name: str, request: pytest.FixtureRequest) -> None:
+    """Tolerance 1e-4: the rounding of products of other sizes, on values up to 6."""
+    encoder: Encoder = request.getfixturevalue(name)
+    frames, resolutions = random_frames(5), (160, 352, 224, 160, 352)
+    mixed = encoder.encode_mixed(frames, resolutions)
+    for frame, resolution, features in zip(frames, resolutions, mixed, strict=True):
+        torch.testing.assert_close(features, encoder.encode(frame[None], resolution)[0], atol=1e-4, rtol=0)
+    assert encoder.encode_mixed(frames[:0], ()).shape == (0, encoder.dim)
+    with pytest.raises(InputError, match="4 resolutions"):
+        encoder.encode_mixed(frames, resolutions[:4])
 
 
 @pytest.mark.weights
@@ -271,7 +314,8 @@ def test_bfloat16_stays_close(clip: Encoder) -> None:
     a, b = (encoder.encode(random_frames(2), 160).numpy() for encoder in (clip, rounded))
     assert b.dtype == np.float32
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert cosine.min() > 0.999
+    assert cosine.min() > 0.9999
+    assert {p.dtype for n, p in network.named_parameters() if "norm" in n or "ln_" in n} == {torch.float32}
 
 
 def test_timm_transformers_see_several_resolutions() -> None:

@@ -48,6 +48,27 @@ def test_pure_tone() -> None:
     assert int(np.argmax(bands)) == 2
 
 
+def test_a_constant_has_no_spectrum() -> None:
+    """What lies at 0 Hz is left out before it is transformed, so that no rounding of it is taken for sound."""
+    row = basic_features(np.full((1, 16000), 0.5, dtype=np.float32), num_seconds=1)[0, 0]
+    assert row[:6] == pytest.approx([np.log(0.25), 0, 0, 0, 0, 0], abs=1e-6)
+    assert row[6:] == pytest.approx(np.log(1e-12), abs=1e-5)
+
+
+@pytest.mark.parametrize("rate", [500, 2000, 16000])
+def test_rolloff_and_bands_are_those_of_a_running_sum(rate: int) -> None:
+    """Where blocks, band edges and the end of the spectrum fall differently."""
+    sound = wave("sound", (1, 3 * rate)).astype(np.float64)
+    power = np.abs(np.fft.rfft(sound.reshape(3, rate), axis=-1)) ** 2
+    power[:, 0] = 0
+    running = power.cumsum(axis=-1)
+    rolloff = (running < 0.85 * running[:, -1:]).sum(axis=-1) / (rate / 2)
+    found = basic_features(sound, sample_rate=rate, num_seconds=3)[0]
+    np.testing.assert_allclose(found[:, 5], rolloff, rtol=0, atol=1e-6)
+    bands = [power[:, a:b].sum(axis=-1) for a, b in ((0, 250), (250, 1000), (1000, 4000), (4000, rate))]
+    np.testing.assert_allclose(found[:, 6:], np.log(np.stack(bands, -1) + 1e-12), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("case", FBANK, ids=lambda c: c["id"])
 def test_log_mel_is_kaldis(case: dict[str, Any]) -> None:
     """Numbers of kaldi-native-fbank 1.23, in float32 and rounded to four places; 40 bands, mirrored, no dither."""

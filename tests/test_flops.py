@@ -1,6 +1,7 @@
 """Costs in GFLOP: exact, by the published formula and by counting shapes."""
 
 import pytest
+import torch
 
 from avs.vision.efficientnet import EfficientNetLite0
 from avs.vision.flops import module_gflops, vit_gflops
@@ -24,6 +25,15 @@ def test_counting_a_transformer_agrees_with_the_formula(resolution: int) -> None
     tower = OpenClipViT({"embed_dim": 32, "vision_cfg": SMALL})
     expected = vit_gflops(resolution, width=64, layers=3, mlp=128)
     assert module_gflops(tower, resolution) == pytest.approx(expected, rel=1e-12)
+
+
+def test_of_the_last_layer_the_class_token_alone_is_computed() -> None:
+    """All but the products with the other tokens' queries, outputs and MLP."""
+    tower = OpenClipViT({"embed_dim": 32, "vision_cfg": SMALL})
+    tower.cast(torch.bfloat16)
+    left_out = 2 * 100 * (64 * 64 + 2 * 101 * 64 + 2 * 64 * 128) / 1e9
+    expected = vit_gflops(160, width=64, layers=3, mlp=128) - left_out
+    assert module_gflops(tower, 160) == pytest.approx(expected, rel=1e-12)
 
 
 def test_efficientnet_costs_what_is_published() -> None:

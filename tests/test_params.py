@@ -7,8 +7,9 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from avs.config import Config, load_config
+from avs.core import params as module
 from avs.core.errors import InputError
-from avs.core.params import build, params, read
+from avs.core.params import build, mark_right, params, read, read_part
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,3 +98,34 @@ def test_dvc_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text)
     apply_overrides(tmp_path / "params.yaml", ["k=3"])
     assert (tmp_path / "params.yaml").read_text() == text.replace("k: 2 ", "k: 3 ")
+
+
+def test_a_part_is_read_alone_once_the_whole_file_was_right(tmp_path: Path) -> None:
+    @params
+    class Part:
+        inner: Inner
+
+    path = tmp_path / "params.yaml"
+    path.write_text("inner: {k: 3}\nnames: [x]\n")
+    assert read_part(Part, path) is None
+    read(Outer, path)
+    mark_right(path)
+    assert read_part(Part, path) == Part(Inner(k=3))
+    path.write_text("inner: {k: 3}\nnames: [x, y]\n")
+    assert read_part(Part, path) is None
+
+
+def test_another_code_checks_the_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @params
+    class Part:
+        inner: Inner
+
+    path, package = tmp_path / "params.yaml", tmp_path / "avs"
+    path.write_text("inner: {}\n")
+    package.mkdir()
+    (package / "a.py").touch()
+    monkeypatch.setattr(module, "_PACKAGE", package)
+    mark_right(path)
+    assert read_part(Part, path) is not None
+    (package / "b.py").touch()
+    assert read_part(Part, path) is None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from avs.core.media import write_media
+from benchmarks.speed.clone import set_params
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -80,17 +81,7 @@ class Clone:
 
     def set(self, **values: object) -> None:
         """Change params.yaml as `dvc exp run -S` would, comments and all lost."""
-        import yaml
-
-        path = self.folder / "params.yaml"
-        tree = yaml.safe_load(path.read_text())
-        for name, value in values.items():
-            *blocks, key = name.split(".")
-            block = tree
-            for part in blocks:
-                block = block[part]
-            block[key] = value
-        path.write_text(yaml.safe_dump(tree))
+        set_params(self.folder / "params.yaml", values)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")

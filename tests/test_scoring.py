@@ -1,17 +1,22 @@
 """From media shards to scores: what is kept, what is computed again, and that threads change nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from avs.audio import features
+from avs.audio.backend import Scale
 from avs.audio.energy import Energy
 from avs.audio.eventness import EventnessParams, make_backend
 from avs.audio.panns import Cnn14, PannsTagger
 from avs.audio.scoring import score_clips
 from avs.core.clips import Clip, Failed, write_table
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
+from avs.core.media import unwav
 from avs.core.store import sha256_file
 from avs.preprocess import MediaShards, preprocess
 
@@ -50,21 +55,39 @@ def test_scores_are_the_backends(media: Path) -> None:
 
 
 def test_interrupted_work_goes_on(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    score = Energy._score
+    describe = features.basic_features
     done: list[int] = []
 
-    def die_after_two(self: Energy, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
+    def die_after_two(waveforms: np.ndarray, num_seconds: int) -> np.ndarray:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(1)
-        return score(self, seconds, sample_rate)
+        return describe(waveforms, num_seconds=num_seconds)
 
-    monkeypatch.setattr(Energy, "_score", die_after_two)
+    monkeypatch.setattr(features, "CLIPS_AT_ONCE", 2)
+    monkeypatch.setattr(features, "basic_features", die_after_two)
     with pytest.raises(KeyboardInterrupt):
         run(media)
-    monkeypatch.setattr(Energy, "_score", score)
-    assert run(media)[1]["computed"] == 4
+    monkeypatch.setattr(features, "basic_features", describe)
+    assert run(media)[1]["computed"] == 2
     assert run(media)[1]["computed"] == 0
+
+
+def test_sound_is_read_from_where_it_is_said_to_lie(media: Path) -> None:
+    shards = MediaShards(media)
+    clip = shards.clips[2]
+    np.testing.assert_array_equal(shards.waveform(clip), unwav(shards.files(clip)["audio.wav"]) / np.float32(32768))
+    with pytest.raises(InputError, match=r"shard-00000.tar, byte 0: '0-v0/audio.wav' is not the sound of 2-v2"):
+        shards.waveform(replace(clip, offset=0))
+
+
+def test_methods_of_the_basic_features_share_them(media: Path) -> None:
+    run(media)
+    scores, counts = run(media, method="energy_delta")
+    assert counts["computed"] == 0
+    shards = MediaShards(media)
+    expected = [make_backend("energy_delta")(shards.waveform(clip)[None], num_seconds=3)[0] for clip in shards.clips]
+    np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.usefixtures("_narrow")
@@ -98,5 +121,5 @@ def test_the_device_reaches_the_backend(media: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_flat_clips_are_counted(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Energy, "_score", lambda self, seconds, sample_rate: np.zeros(len(seconds)))
+    monkeypatch.setattr(Energy, "scale", Scale("nat", 99.0))
     assert run(media)[1]["flat"] == 6

@@ -8,7 +8,7 @@ import pytest
 
 from avs.core import store
 from avs.core.errors import InputError
-from avs.core.store import ItemStore, atomic, item_key, write_json, write_metrics
+from avs.core.store import ItemStore, atomic, item_key, sha256_file, write_json, write_metrics
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
@@ -75,6 +75,36 @@ def test_pack_computes_each_missing_key_once_and_keeps_what_was_done() -> None:
     assert asked == [[0, 1, 3], [3]]
     assert made == 1
     np.testing.assert_array_equal(packed[:, 0], [0, 1, 0, 3])
+
+
+def test_packed_arrays_may_be_in_any_order_but_have_one_shape(tmp_path: Path) -> None:
+    items = ItemStore("kind")
+    arrays = [np.asfortranarray(np.arange(6.0).reshape(2, 3) + n) for n in range(2)]
+    for key, array in zip(("aa", "bb"), arrays, strict=True):
+        items.save_array(key, array)
+    np.testing.assert_array_equal(items.pack(["bb", "aa"], lambda positions: [])[0], np.stack(arrays[::-1]))
+    items.pack_into(tmp_path / "packed.npy", ["bb", "aa"], lambda positions: [])
+    np.save(tmp_path / "plain.npy", np.stack(arrays[::-1]))
+    assert (tmp_path / "packed.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+    items.save_array("cc", np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="another shape"):
+        items.pack(["aa", "cc"], lambda positions: [])
+
+
+def test_the_digest_of_a_file_is_known_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(store, "sha256_file", lambda path: (hashed.append(path), sha256_file(path))[1])
+    path = tmp_path / "video"
+    path.write_bytes(b"one")
+    assert store.known_sha256(path) == store.known_sha256(path) == sha256_file(path)
+    assert len(hashed) == 2  # it is too new
+    os.utime(path, (1, 1))
+    assert store.known_sha256(path) == store.known_sha256(path) == sha256_file(path)
+    assert len(hashed) == 3
+    path.write_bytes(b"two")
+    os.utime(path, (2, 2))
+    assert store.known_sha256(path) == sha256_file(path)
+    assert len(hashed) == 4
 
 
 def test_sweep_removes_only_old_leftovers() -> None:

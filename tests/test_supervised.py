@@ -328,11 +328,11 @@ def test_the_stage_refuses_before_any_work(media: Path, tmp_path: Path) -> None:
     assert not list(ItemStore("eventness").folder.rglob("*"))
 
 
-def test_scores_that_are_not_learnt_keep_their_keys(media: Path, tmp_path: Path) -> None:
+def test_scores_that_basic_features_hold_keep_their_keys(media: Path, tmp_path: Path) -> None:
     score_clips(media, tmp_path / "a", EventnessParams(), INLINE)
     first = MediaShards(media).clips[0]
-    key = item_key(method="energy", version=1, weights=None, features=1, media=first.media)
-    assert ItemStore("eventness").load_array(key).shape == (3, 11)
+    key = item_key(method="basic", features=2, media=first.media)
+    assert ItemStore("eventness").load_array(key).shape == (3, 10)
 
 
 def test_what_is_described_in_another_way_is_computed_again(
@@ -340,7 +340,7 @@ def test_what_is_described_in_another_way_is_computed_again(
 ) -> None:
     fbank = EventnessParams("audio_fbank_mlp", folds=2)
     assert score_clips(media, tmp_path / "a", fbank, INLINE)["computed"] == 6
-    monkeypatch.setattr("avs.audio.supervised.FBANK_VERSION", 99)
+    monkeypatch.setattr("avs.audio.features.FBANK_VERSION", 99)
     assert score_clips(media, tmp_path / "b", fbank, INLINE)["computed"] == 6
     monkeypatch.setattr("avs.audio.features.VERSION", 99)
     assert score_clips(media, tmp_path / "c", fbank, INLINE)["computed"] == 6

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy import signal
 from torch import Tensor, nn
 
 from avs.audio.backend import Backend, Scale
@@ -110,7 +110,7 @@ class Tagger(Backend):
 
     def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
         require_rate(sample_rate)
-        sound = signal.resample_poly(seconds.ravel(), self.rate, sample_rate)
+        sound = scipy.signal.resample_poly(seconds.ravel(), self.rate, sample_rate)
         logits = self.run(self.network, surroundings(sound, self.rate, self.window))
         return torch.sigmoid(logits[:, _EVENTS]).amax(-1).numpy()
 

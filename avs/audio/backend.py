@@ -28,6 +28,7 @@ class Backend:
 
     version: ClassVar[int]
     scale: ClassVar[Scale]
+    column: ClassVar[int | None] = None  # of the basic features, where that is what it scores by
 
     @property
     def weights_digest(self) -> str | None:
@@ -53,6 +54,12 @@ class Backend:
         for row, clip in zip(scores, seconds, strict=True):
             row[:] = self._score(clip, sample_rate)
         return scores
+
+    def describe(self, waveforms: np.ndarray, num_seconds: int) -> np.ndarray:
+        """What it needs of each clip beside the basic features, [N,T,C]: its scores, or nothing (C = 0)."""
+        if self.column is not None:
+            return np.empty((len(waveforms), num_seconds, 0), dtype=np.float32)
+        return self(waveforms, num_seconds=num_seconds)[..., None]
 
     def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
         """The scores [T] of one clip, [T,sample_rate]."""

@@ -14,6 +14,7 @@ class Energy(Backend):
 
     version = 1
     scale = Scale("nat", 1.0)
+    column = 0
 
     def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
         return log_energy(seconds)
@@ -29,6 +30,7 @@ class EnergyDelta(Backend):
 
     version = 1
     scale = Scale("nat", 0.8)
+    column = 1
 
     def _score(self, seconds: np.ndarray, sample_rate: int) -> np.ndarray:
         return absolute_change(log_energy(seconds))

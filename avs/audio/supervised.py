@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avs.audio.backend import Backend, Scale, backend
-from avs.audio.features import FBANK_VERSION, fbank_features
+from avs.audio.features import fbank_features
 from avs.core.clips import BACKGROUND, Clip, class_names, targets
 from avs.core.errors import InputError
 from avs.core.execute import one_thread, progress
@@ -63,15 +63,10 @@ class Supervised(Backend):
         )
 
     def describe(self, waveforms: np.ndarray, num_seconds: int) -> np.ndarray:
-        """What it learns from in place of the basic features, which every clip has: [N,T,C], C = 0 for nothing."""
+        """What it learns from in place of the basic features: [N,T,C], C = 0 for nothing."""
         if self.inputs == "fbank":
             return fbank_features(waveforms, num_seconds=num_seconds)
         return np.empty((len(waveforms), num_seconds, 0), dtype=np.float32)
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """What `describe` depends on besides the sound."""
-        return {"method": self.inputs, "version": FBANK_VERSION if self.inputs == "fbank" else None, "weights": None}
 
     def learn(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from scipy.signal import resample_poly
+import scipy
 
 from avs.core.errors import InputError
 from avs.core.footage import FPS
@@ -84,7 +84,7 @@ def at_speed(sound: np.ndarray, speed: float) -> np.ndarray:
     ratio = Fraction(speed).limit_denominator(100)
     if ratio == 1:
         return sound
-    return resample_poly(sound, ratio.denominator, ratio.numerator).astype(np.float32)
+    return scipy.signal.resample_poly(sound, ratio.denominator, ratio.numerator).astype(np.float32)
 
 
 def fitted(sound: np.ndarray, samples: int, draw: np.random.Generator) -> np.ndarray:

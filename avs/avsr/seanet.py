@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avs.avsr.apart import run_apart
 from avs.core.errors import InputError
 
 SAMPLES_PER_FRAME = 640  # 16 kHz to 25 fps
@@ -111,18 +112,22 @@ def check_lengths(mixture: Tensor, visual: Tensor) -> None:
 def separate(model: SEANet, mixture: Tensor, visual: Tensor, frames: Sequence[int]) -> Tensor:
     """A padded batch, mixture [B,S] and visual [B,T,512], `frames` valid of each row -> voices [B,S], padded by zeros.
 
-    Rows of equal length go through the model together, others apart, so that each is what it would be alone.
+    Rows of equal length go through the model together, others apart, so that each is what it would be alone. On a
+    processor lengths go through it at once, each in one thread; gradients reach the model, and not its inputs.
     """
     check_lengths(mixture, visual)
     if len(frames) != len(mixture) or not all(1 <= count <= visual.shape[1] for count in frames):
         limits = f"from 1 to {visual.shape[1]}, one for each of {len(mixture)} rows"
         raise InputError(f"frames ({list(frames)}) must be {limits}")
+    counts = sorted(set(frames))
+    places = [[row for row, own in enumerate(frames) if own == count] for count in counts]
+    groups = [
+        (mixture[rows, : count * SAMPLES_PER_FRAME], visual[rows, :count])
+        for rows, count in zip(places, counts, strict=True)
+    ]
     found: list[Tensor] = [mixture] * len(mixture)
-    for count in sorted(set(frames)):
-        rows = [row for row, own in enumerate(frames) if own == count]
-        samples = count * SAMPLES_PER_FRAME
-        voices = model(mixture[rows, :samples], visual[rows, :count])
-        for row, voice in zip(rows, functional.pad(voices, (0, mixture.shape[1] - samples)), strict=True):
+    for rows, voices in zip(places, run_apart(model, groups), strict=True):
+        for row, voice in zip(rows, functional.pad(voices, (0, mixture.shape[1] - voices.shape[1])), strict=True):
             found[row] = voice
     return torch.stack(found)
 

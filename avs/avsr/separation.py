@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pystoi import stoi
 from torch import Tensor, nn
 
 from avs.avsr.batch import Batch, Lips
@@ -209,6 +208,8 @@ def _judged(seanet: SEANet, batch: Batch) -> list[Separated]:
 
 def intelligibility(found: Tensor, wanted: Tensor) -> float:
     """STOI (Taal et al. 2011) of sounds [S] at 16 kHz, in [0, 1] as a rule; NaN where too little is said."""
+    from pystoi import stoi  # slow to import, and every stage imports this module for its parameters
+
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
         try:

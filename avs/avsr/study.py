@@ -46,7 +46,7 @@ _CONCERNED: dict[str, tuple[str, ...]] = {
 }
 _NOBODY = NoiseParams(interferers=(0,))
 PLAIN = ("audio", "video", "av")
-VERSION = 1  # raise when a phase's result changes
+VERSION = 2  # raise when a phase's result changes
 
 
 @dataclass

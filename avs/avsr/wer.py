@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import jiwer
 import numpy as np
-from scipy import stats
+import scipy
 
 from avs.core.errors import InputError
 from avs.core.stats import ratio_bootstrap
@@ -62,7 +62,7 @@ def wer(errors: Counts, words: Counts, *, resamples: int = 10000, seed: int = 0)
     found, low, high, _ = ratio_bootstrap(errors, words, resamples=resamples, seed=seed)
     count, wrong = len(errors), int(np.count_nonzero(errors))
     if 1 < count > wrong:
-        share = float(stats.beta.ppf(0.975, wrong + 1, count - wrong))
+        share = float(scipy.stats.beta.ppf(0.975, wrong + 1, count - wrong))
         each = float(np.sum(errors)) / wrong if wrong else 1.0
         high = max(high, share * each * count / float(np.sum(words)))
     return {"wer": found, "low": max(0.0, low), "high": high}

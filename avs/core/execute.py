@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, _ExecutorManagerThread
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 import joblib
 from tqdm import tqdm
@@ -41,15 +42,20 @@ class ExecutionParams:
     """How work is spread. Never a dependency of a stage: it may not change a result.
 
     One exception: where several processes train a network with dropout, each draws masks for its own rows.
+    address: of a running Ray cluster, `auto`, HOST:PORT or ray://HOST:PORT; null starts one on this machine.
+    workers: on a cluster, at most so many cores.
     """
 
-    backend: Literal["process", "inline"] = "process"
+    backend: Literal["process", "inline", "ray"] = "process"
+    address: str | None = None
     workers: int | Literal["auto"] = "auto"
     devices: str | tuple[str, ...] = "auto"
 
     def __post_init__(self) -> None:
         if not self.devices:
             raise ValueError(f"devices ({self.devices!r}) must be auto, a device or a list of devices")
+        if self.address and self.backend != "ray":
+            raise ValueError(f"address ({self.address}) needs backend: ray")
         if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"workers ({self.workers}) must be >= 1, or auto")
 
@@ -60,7 +66,8 @@ class ExecutionParams:
     def device_names(self) -> list[str]:
         """The devices that feature caches and training are spread over, with one copy of the network each.
 
-        One CPU may stand there twice: [cpu, cpu] is two copies and at least two workers. Other work takes the first.
+        One CPU may stand there twice: [cpu, cpu] is at least two workers, and in training two copies. Other work takes
+        the first.
         """
         if given := os.environ.get(DEVICE):
             return [given]
@@ -68,6 +75,8 @@ class ExecutionParams:
 
     def check_devices(self) -> None:
         """Raise InputError for a device that is not here, or for CPUs beside GPUs, whose numbers differ."""
+        if self.device_names() == ["auto"]:
+            return  # it is always there, and a stage without networks need not import PyTorch to know it
         kinds = {torch_device(name).type for name in self.device_names()}
         if len(kinds) > 1:
             raise InputError(f"execution.devices ({', '.join(self.device_names())}) must be of one kind, cpu or cuda")
@@ -139,24 +148,59 @@ def progress(items: Iterable[Item], description: str, total: int | None = None) 
 
 
 def map_items(
-    function: Callable[[Item], Result], items: Sequence[Item], execution: ExecutionParams, description: str
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    execution: ExecutionParams,
+    description: str,
+    device: str | None = None,
 ) -> list[Result | Failure]:
     """`function` of each item, in order; an exception becomes a Failure with its reason.
 
     `function` is a module-level function of one picklable item (a partial of one will do).
+    device: on Ray, the kind of device, `cpu` or `cuda`, of a network that `function` keeps and its threads share.
     """
+    if items and execution.backend == "ray":
+        from avs.core.cluster import map_on_ray
+
+        return map_on_ray(function, items, execution, description, device)
     workers = min(execution.num_workers(), len(items))
     if workers <= 1 or execution.backend == "inline":
-        return [_attempt(function, item) for item in progress(items, description)]
+        return [attempt(function, item) for item in progress(items, description)]
     results: list[Any] = [_UNFINISHED] * len(items)
     with suppress(BrokenProcessPool), running(_pool(workers)) as pool:  # one item can kill its worker, and the pool
-        futures = {pool.submit(_attempt, function, item): place for place, item in enumerate(items)}
+        futures = {pool.submit(attempt, function, item): place for place, item in enumerate(items)}
         for future in progress(as_completed(futures), description, total=len(items)):
             results[futures[future]] = future.result()
     unfinished = [place for place, result in enumerate(results) if result is _UNFINISHED]
     for place, result in zip(unfinished, _one_by_one(function, [items[p] for p in unfinished]), strict=True):
         results[place] = result
     return results
+
+
+@dataclass(frozen=True)
+class Job(Generic[Item]):
+    """An item that is about some clips, whose keys progress and errors go by."""
+
+    clips: tuple[str, ...]
+    item: Item
+
+
+def save_all(
+    function: Callable[[Item], None],
+    jobs: Sequence[Job[Item]],
+    execution: ExecutionParams,
+    description: str,
+    device: str | None = None,
+) -> None:
+    """`map_items` of a function that saves what it finds. Raises InputError where any failed, after all are done."""
+    results = map_items(partial(_item_of, function), jobs, execution, description, device)
+    failed = [(job.clips[0], r.reason) for job, r in zip(jobs, results, strict=True) if isinstance(r, Failure)]
+    if failed:
+        raise InputError(f"{description}: {len(failed)} of {len(jobs)} failed, first {failed[0][0]}: {failed[0][1]}")
+
+
+def _item_of(function: Callable[[Item], Result], job: Job[Item]) -> Result:
+    return function(job.item)
 
 
 @contextmanager
@@ -186,6 +230,9 @@ def leave(status: int) -> NoReturn:
     """End the process now: its workers are killed, and its threads may be deep in work that nobody waits for."""
     for worker in multiprocessing.active_children():
         worker.kill()
+    for thread in threading.enumerate():
+        if isinstance(thread, _ExecutorManagerThread):
+            thread.join()  # it sees its workers gone, and removes the pool's semaphores: not to be cut off in between
     atexit._run_exitfuncs()
     os._exit(status)
 
@@ -195,14 +242,15 @@ def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> It
     pool = _pool(1)
     for item in items:
         try:
-            yield pool.submit(_attempt, function, item).result()
+            yield pool.submit(attempt, function, item).result()
         except BrokenProcessPool:
             yield Failure("the worker process died on it: out of memory, or a fault in a decoder")
             pool = _pool(1)
     pool.shutdown()
 
 
-def _attempt(function: Callable[[Item], Result], item: Item) -> Result | Failure:
+def attempt(function: Callable[[Item], Result], item: Item) -> Result | Failure:
+    """function(item), or why there is none."""
     try:
         return function(item)
     except Exception as error:  # one bad clip may not stop the others, whatever is wrong with it

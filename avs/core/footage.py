@@ -13,7 +13,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avs.core.media import RATE, RUN_UP, MediaError, Sound, feed, opened, streams_of, upright
+from avs.core.media import RATE, RUN_UP, MediaError, Sound, feed, opened, streams_of
+from avs.core.pictures import upright
 
 Seen = TypeVar("Seen")
 FPS = 25

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,11 +19,11 @@ from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
 
 from avs.core import tars
+from avs.core.pictures import MediaError, Pictures
 from avs.core.store import atomic
 
 Frame = TypeVar("Frame", av.VideoFrame, av.AudioFrame)
@@ -32,12 +33,6 @@ MAX_SIDE = 8192
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,ogg,asf,wav,mp3,aac,flac"
 _GAP = RATE // 20  # jumps in audio time stamps up to 50 ms are jitter
 RUN_UP = 2.0  # seconds decoded before a late start, for codecs that build on what came before
-_EPS = 2e-6  # a container's start time is rounded to microseconds
-_BITEXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-
-class MediaError(Exception):
-    """A file that cannot be used; the message is the reason, in one line."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +51,21 @@ class Media:
 def read_media(path: Path, num_seconds: int, *, start: float = 0) -> Media:
     """Decode `num_seconds` of a file, from `start` seconds on, in one pass, on one thread.
 
+    H.264 frames that are not chosen and that no other is built on are passed over, which leaves the others as they are.
+    Where it turns out that this may have changed the choice, or there are errors, all is decoded after all.
+
     Times count from the container's start, those of the result from `start`. Frames are chosen and sound is
     placed by presentation time; where there is no sound there is silence. Flags: `no_audio`; `short_video`, the
     last frame is held because the video ends less than 1 s early, before the last t + 0.5; `short_audio`, more
-    than 50 ms are missing at the end; `damaged`, the decoder met errors. Raises MediaError where no use can be
-    made of the file.
+    than 50 ms are missing at the end; `damaged`, the decoder met errors in what it decoded. Raises MediaError where
+    no use can be made of the file.
     """
-    pictures, sound, damaged = _read(path, num_seconds, start, seek=start > RUN_UP)
-    if pictures.late and start > RUN_UP:
-        pictures, sound, damaged = _read(path, num_seconds, start, seek=False)
+    read, seek = partial(_read, path, num_seconds, start), start > RUN_UP
+    pictures, sound, damaged = read(seek=seek, spare=True)
+    if damaged or pictures.unsure:
+        pictures, sound, damaged = read(seek=seek)
+    if pictures.late and seek:
+        pictures, sound, damaged = read(seek=False)
     frames = pictures.finish()
     flags = {"no_audio": sound.empty, "short_video": pictures.short, "short_audio": sound.short}
     flags["damaged"] = damaged
@@ -84,20 +85,38 @@ def read_sound(path: Path) -> np.ndarray:
     return sound.samples
 
 
-def _read(path: Path, num_seconds: int, start: float, *, seek: bool) -> tuple[_Pictures, Sound, bool]:
+def _read(
+    path: Path, num_seconds: int, start: float, *, seek: bool, spare: bool = False
+) -> tuple[Pictures, Sound, bool]:
     with opened(path) as container:
         origin = max(container.start_time or 0, 0) / av.time_base + start
-        pictures, sound = _Pictures(num_seconds, origin), Sound(num_seconds, origin)
-        return pictures, sound, feed(container, pictures, sound, origin, seek=seek)
+        pictures, sound = Pictures(num_seconds, origin), Sound(num_seconds, origin)
+        watch = pictures.spare if spare else _let_pass
+        return pictures, sound, feed(container, pictures, sound, origin, seek=seek, watch=watch)
 
 
-def feed(container: InputContainer, pictures: Any, sound: Sound, origin: float, *, seek: bool) -> bool:
-    """Decode into a sink of pictures and one of sound, with `seek` from a run-up to `origin` on; whether damaged."""
+def _let_pass(packet: av.Packet) -> None:
+    """For those who need not see packets."""
+
+
+def feed(
+    container: InputContainer,
+    pictures: Any,
+    sound: Sound,
+    origin: float,
+    *,
+    seek: bool,
+    watch: Callable[[Any], None] = _let_pass,
+) -> bool:
+    """Decode into a sink of pictures and one of sound, with `seek` from a run-up to `origin` on; whether damaged.
+
+    `watch`: as of `decode`.
+    """
     sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
     if seek:
         with suppress(av.FFmpegError):  # then it is read from its beginning
             container.seek(round((origin - RUN_UP) * av.time_base))
-    damaged = decode(container, sinks)
+    damaged = decode(container, sinks, watch)
     sound.finish()
     return damaged
 
@@ -138,9 +157,7 @@ def streams_of(container: InputContainer) -> list[VideoStream | AudioStream]:
     return streams
 
 
-def decode(
-    container: InputContainer, sinks: dict[Any, Any], watch: Callable[[Any], None] = lambda packet: None
-) -> bool:
+def decode(container: InputContainer, sinks: dict[Any, Any], watch: Callable[[Any], None] = _let_pass) -> bool:
     """Feed the frames of each stream to its sink until all are full; whether the data was damaged.
 
     `watch` is shown every packet before it is decoded.
@@ -162,57 +179,6 @@ def decode(
         except av.FFmpegError:
             damaged = True
     return damaged
-
-
-class _Pictures:
-    """Picks the frames shown at 0.5, 1.5, … s."""
-
-    def __init__(self, num_seconds: int, origin: float) -> None:
-        self.short = False
-        self.late = True  # whether even the first frame came too late for the first second
-        self._count, self._origin = num_seconds, origin
-        self._chosen: list[np.ndarray] = []
-        self._last: av.VideoFrame | None = None
-        self._end = 0.0
-
-    @property
-    def full(self) -> bool:
-        return len(self._chosen) == self._count
-
-    @property
-    def _target(self) -> float:
-        return len(self._chosen) + 0.5 + _EPS
-
-    def add(self, frame: av.VideoFrame) -> None:
-        pts = frame.dts if frame.pts is None else frame.pts
-        if pts is None or frame.time_base is None:
-            return
-        time = float(pts * frame.time_base) - self._origin
-        if self._last is None:
-            self.late = time > self._target
-        while not self.full and time > self._target:
-            self._chosen.append(upright(self._last or frame))
-        self._last = frame
-        self._end = time + float((frame.duration or 0) * frame.time_base)
-
-    def finish(self) -> list[np.ndarray]:
-        if self._last is None:
-            raise MediaError("no frame could be decoded")
-        if not self.full:
-            if self._end <= self._count - 1 + _EPS:
-                raise MediaError(f"video ends at {self._end:.2f} s of {self._count} s")
-            self.short = self._end <= self._count - 0.5
-            self._chosen += [upright(self._last)] * (self._count - len(self._chosen))
-        return self._chosen
-
-
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB uint8 [H,W,3], turned as it is meant to be seen."""
-    try:
-        picture = frame.to_ndarray(format="rgb24", interpolation=_BITEXACT, threads=1)
-    except av.FFmpegError as error:
-        raise MediaError(f"a frame cannot be converted to RGB: {error.strerror}") from error
-    return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
 class Sound:
@@ -260,8 +226,8 @@ class Sound:
         start = self._cursor if block.time is None else round((block.time - self._origin) * RATE)
         begin = self._cursor if self._begun and abs(start - self._cursor) <= _GAP else start
         self._begun, self._cursor = True, begin + block.samples
-        low, high = np.clip((begin, self._cursor), 0, len(self.samples))
-        self.samples[low:high] = block.to_ndarray()[0, low - begin : high - begin]
+        low, high = (min(max(edge, 0), len(self.samples)) for edge in (begin, self._cursor))
+        self.samples[low:high] = np.frombuffer(memoryview(block.planes[0]), np.int16)[low - begin : high - begin]
 
 
 def write_media(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,8 +13,11 @@ import pydantic.dataclasses
 import yaml
 
 from avs.core.errors import InputError
+from avs.core.store import ItemStore, item_key, sha256_file
 
 T = TypeVar("T")
+_RIGHT = "params"  # the kind of items that say which files were found right
+_PACKAGE = Path(__file__).resolve().parents[1]
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 
 
@@ -33,6 +37,28 @@ def read(cls: type[T], path: str | os.PathLike[str] = "params.yaml") -> T:
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text that is no UTF-8
         raise InputError(f"{path}: cannot be read as YAML: {error}") from error
     return build(cls, tree, str(path))
+
+
+def read_part(cls: type[T], path: str | os.PathLike[str] = "params.yaml") -> T | None:
+    """Build `cls`, which has some of the file's blocks, where `mark_right` was told of the same file by the same code.
+
+    The blocks of the other stages, which take seconds to import, then need no checking. None where they do.
+    """
+    if _state(path) not in ItemStore(_RIGHT):
+        return None
+    tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return build(cls, {field.name: tree[field.name] for field in dataclasses.fields(cls)}, str(path))  # type: ignore[arg-type]
+
+
+def mark_right(path: str | os.PathLike[str] = "params.yaml") -> None:
+    """Remember that all of the file was found right."""
+    ItemStore(_RIGHT).save(_state(path), b"")
+
+
+def _state(path: str | os.PathLike[str]) -> str:
+    """A key that changes with the file, and with any module that checks a part of it."""
+    modules = sorted((str(module), module.stat().st_mtime_ns) for module in _PACKAGE.rglob("*.py"))
+    return item_key(params=sha256_file(path), modules=modules)
 
 
 def build(cls: type[T], tree: Any, where: str) -> T:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,23 +44,33 @@ def _peak_mib() -> dict[str, int]:
     """Peak resident memory of this process and of its largest finished worker."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     usage = {"process": resource.RUSAGE_SELF, "worker": resource.RUSAGE_CHILDREN}
-    return {name: resource.getrusage(who).ru_maxrss // unit for name, who in usage.items()}
+    peaks = {name: resource.getrusage(who).ru_maxrss // unit for name, who in usage.items()}
+    with suppress(OSError, ValueError):  # on Linux, getrusage begins with what the process held that started this one
+        status = Path("/proc/self/status").read_text().split()
+        peaks["process"] = int(status[status.index("VmHWM:") + 1]) >> 10
+    return peaks
 
 
 def _environment() -> dict[str, Any]:
-    import torch
-
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        **_torch(),
         "commit": _commit() or os.environ.get("AVS_REVISION"),
         "image": os.environ.get("AVS_IMAGE"),
-        "packages": {d.metadata["Name"]: d.version for d in metadata.distributions()},
+        "packages": {m["Name"]: m["Version"] for m in (d.metadata for d in metadata.distributions())},
     }
+
+
+def _torch() -> dict[str, Any]:
+    """What PyTorch says of the machine; where a stage has not imported it, what the last one wrote that had."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {name: value for name, value in _read(ENVIRONMENT).items() if name in ("torch_threads", "gpus")}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"torch_threads": torch.get_num_threads(), "gpus": gpus}
 
 
 def _cpu() -> str:

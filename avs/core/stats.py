@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import overload
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
+import scipy
 
 from avs.core.errors import InputError
 
@@ -90,7 +89,7 @@ def permutation_test(a: Scores, b: Scores, *, permutations: int = 10000, seed: i
     """
     _require_positive(permutations=permutations)
     clips = _paired(a, b).mean(axis=0)
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (clips,),
         np.mean,
         permutation_type="samples",
@@ -115,15 +114,15 @@ def minimum_detectable_effect(a: Scores, b: Scores, *, alpha: float = 0.05, powe
     if difference.shape[1] == 1:
         return float("nan")
     error, freedom = _error(difference)
-    least = stats.t.isf(alpha / 2, freedom)
+    least = scipy.stats.t.isf(alpha / 2, freedom)
     # scipy's noncentral t fails for few clips: the normal distribution, averaged over quantiles of the estimated error
-    estimated = np.sqrt(stats.chi2.ppf((np.arange(2000) + 0.5) / 2000, freedom) / freedom)
+    estimated = np.sqrt(scipy.stats.chi2.ppf((np.arange(2000) + 0.5) / 2000, freedom) / freedom)
 
     def lacking(errors: float) -> float:
-        found = stats.norm.cdf(errors - least * estimated) + stats.norm.cdf(-errors - least * estimated)
+        found = scipy.stats.norm.cdf(errors - least * estimated) + scipy.stats.norm.cdf(-errors - least * estimated)
         return power - found.mean()
 
-    return float(error * brentq(lacking, 0.0, 3 * least + 10))
+    return float(error * scipy.optimize.brentq(lacking, 0.0, 3 * least + 10))
 
 
 def paired_t(a: Scores, b: Scores) -> float:
@@ -138,7 +137,7 @@ def paired_t(a: Scores, b: Scores) -> float:
     seeds = _paired(first, second).mean(axis=1)
     if len(seeds) < 2 or np.ptp(seeds) <= _ROUNDING * np.abs(seeds).max():
         return float("nan")
-    return float(stats.ttest_1samp(seeds, 0.0).pvalue)
+    return float(scipy.stats.ttest_1samp(seeds, 0.0).pvalue)
 
 
 @overload
@@ -190,12 +189,12 @@ def _read_off(
     draws: np.ndarray, distance: float, error: float, freedom: float, slack: float
 ) -> tuple[float, float, float]:
     """Low and high end of the interval, and p, from resamples of an estimate that is `distance` away from zero."""
-    outside = stats.norm.cdf(stats.t.ppf(0.025, freedom))
+    outside = scipy.stats.norm.cdf(scipy.stats.t.ppf(0.025, freedom))
     low, high = np.quantile(draws, [outside, 1 - outside])
     tail = min((draws <= slack).sum(), (draws >= -slack).sum())
-    p = 2 * stats.t.sf(stats.norm.isf((tail + 1) / (len(draws) + 1)), freedom)
+    p = 2 * scipy.stats.t.sf(scipy.stats.norm.isf((tail + 1) / (len(draws) + 1)), freedom)
     if tail == 0:
-        p = min(p, 2 * stats.t.sf(distance / error, freedom) if error else 0.0)
+        p = min(p, 2 * scipy.stats.t.sf(distance / error, freedom) if error else 0.0)
     return float(low), float(high), max(float(p), 2 / (len(draws) + 1))
 
 

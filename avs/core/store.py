@@ -16,15 +16,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from avs.core.errors import InputError
 
+Compute = Callable[[list[int]], Iterable[tuple[int, np.ndarray]]]  # positions of keys → each with its array
+
 _DIGEST_SIZE = 32
 _STALE_SECONDS = 24 * 3600
+_SETTLED_SECONDS = 2  # more than the coarsest time stamps of file systems
 
 
 def root() -> Path:
@@ -92,6 +96,21 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """`sha256_file`, which the store remembers as long as the file's place, inode, size and time stay the same.
+
+    A file that has just been written is not remembered: it could change again without its time telling so.
+    """
+    known, state = ItemStore("digests"), path.stat()
+    key = item_key(path=str(path.absolute()), inode=state.st_ino, size=state.st_size, changed=state.st_mtime_ns)
+    if key in known:
+        return known.load(key).decode()
+    digest = sha256_file(path)
+    if state.st_mtime < time.time() - _SETTLED_SECONDS:
+        known.save(key, digest.encode())
+    return digest
 
 
 @contextmanager
@@ -176,10 +195,30 @@ class ItemStore:
         first = {key: position for position, key in reversed(list(enumerate(keys)))}
         return [position for key, position in sorted(first.items(), key=lambda pair: pair[1]) if key not in self]
 
-    def pack(
-        self, keys: Sequence[str], compute: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]]
-    ) -> tuple[np.ndarray, int]:
-        """Stack the arrays of `keys`, made by `compute(positions)` where absent: ([N, ...], how many were made).
+    def pack(self, keys: Sequence[str], compute: Compute) -> tuple[np.ndarray, int]:
+        """Stack the arrays of `keys`, made by `compute(positions)` where absent: ([N, ...], how many were made)."""
+        made = self.make(keys, compute)
+        arrays = self._arrays(keys)
+        first = next(arrays)
+        stacked = np.empty((len(keys), *first.shape), first.dtype)
+        for place, array in enumerate(chain([first], arrays)):
+            stacked[place] = array
+        return stacked, made
+
+    def pack_into(self, path: Path, keys: Sequence[str], compute: Compute) -> int:
+        """Write what `pack` would give as `np.save` would, but array by array: they need not fit into memory."""
+        made = self.make(keys, compute)
+        arrays = self._arrays(keys)
+        first = next(arrays)
+        shape, kind = (len(keys), *first.shape), np.lib.format.dtype_to_descr(first.dtype)
+        with atomic(path) as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+            for array in chain([first], arrays):
+                file.write(np.ascontiguousarray(array).data)
+        return made
+
+    def make(self, keys: Sequence[str], compute: Compute) -> int:
+        """Make the items of `keys` that are absent; how many that were.
 
         Each array is saved as soon as `compute` yields it, so interrupted work resumes where it stopped.
         """
@@ -187,7 +226,20 @@ class ItemStore:
         missing = self.missing(keys)
         for position, array in compute(missing):
             self.save_array(keys[position], array)
-        return np.stack([self.load_array(key) for key in keys]), len(missing)
+        return len(missing)
+
+    def _arrays(self, keys: Sequence[str]) -> Iterator[np.ndarray]:
+        """The arrays of `keys`, whose header is read once. Raises ValueError where one has another shape or type."""
+        first = self.load(keys[0])
+        one = np.load(io.BytesIO(first), allow_pickle=False)
+        head = len(first) - one.nbytes
+        order: Literal["C", "F"] = "C" if one.flags.c_contiguous else "F"
+        yield one
+        for key in keys[1:]:
+            payload = self.load(key)
+            if payload[:head] != first[:head]:
+                raise ValueError(f"{self.path(key)} holds an array of another shape than {self.path(keys[0])}")
+            yield np.frombuffer(payload, one.dtype, offset=head).reshape(one.shape, order=order)
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written more than a day ago."""

@@ -13,7 +13,7 @@ from avs.core.clips import Clip, Failed, locate
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure
 from avs.core.params import params
-from avs.core.store import sha256_file
+from avs.core.store import known_sha256
 from avs.datasets.annotations import Annotation, clip_key
 from avs.datasets.ave import Ave, AveParams
 from avs.datasets.demo import Demo, DemoParams
@@ -107,6 +107,6 @@ def _digest(folder: Path, video: str) -> tuple[str, str | Failure]:
             return video, Failure("video not found")
         if not path.is_file():  # reading a pipe or a device might never end
             return video, Failure("not a regular file")
-        return video, sha256_file(path)
+        return video, known_sha256(path)
     except (OSError, ValueError) as error:
         return video, Failure(f"cannot be read: {error}")

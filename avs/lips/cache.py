@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import lru_cache, partial
 from itertools import cycle, islice
 from os import getpid
 from pathlib import Path
@@ -21,13 +22,13 @@ import numpy as np
 import torch
 
 from avs.core.errors import InputError
-from avs.core.execute import ExecutionParams, exact_convolutions, progress, running, torch_device
+from avs.core.execute import ExecutionParams, Job, exact_convolutions, progress, running, save_all, torch_device
 from avs.core.store import ItemStore, atomic, item_key, write_json, write_json_lines
 from avs.lips.features import PREPROCESSINGS, Extractor, MuseParams, make_network, resolve_dtype
 from avs.lips.media import SpeechClip, SpeechShards
 from avs.lips.preflight import MISS, OTHER, Problem, check_length, refuse
 from avs.lips.published import INDEX, META, origin, published_row
-from avs.lips.visual_frontend import DIM
+from avs.lips.visual_frontend import DIM, VERSION
 
 FEATURES = "features.npy"
 _RERUN = "run: dvc repro -f muse_precompute"
@@ -83,14 +84,34 @@ def _computed(
         "dtype": resolve_dtype(p.dtype, device),
         "device": device.type,
     }
-    items = [item_key(**made, media=clip.media) for clip in clips]
+    items = [item_key(version=VERSION, **made, media=clip.media) for clip in clips]
     store.sweep()
     jobs = [(items[place], clips[place]) for place in store.missing(items)]
     if not jobs:
         return items, made, 0
+    if execution.backend == "ray":
+        extract = partial(_extract_into, store, shards, p, device.type)
+        save_all(
+            extract, [Job((clip.key,), (key, clip)) for key, clip in jobs], execution, "muse_precompute", device.type
+        )
+        return items, made, len(jobs)
     network = make_network(p)
     extractors = [Extractor(network, p.preprocessing, name, p.dtype) for name in names]
     return items, made, _fill(store, shards, extractors, jobs, execution.num_workers())
+
+
+def _extract_into(
+    store: ItemStore, shards: SpeechShards, p: MuseParams, device: str, job: tuple[str, SpeechClip]
+) -> None:
+    """Make a missing item in any process, which loads the network once."""
+    key, clip = job
+    if key not in store:
+        store.save_array(key, _extractor(p, device).features(shards.lips(clip)))
+
+
+@lru_cache(maxsize=1)
+def _extractor(p: MuseParams, device: str) -> Extractor:
+    return Extractor(make_network(p), p.preprocessing, device, p.dtype)
 
 
 def _fill(

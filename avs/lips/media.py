@@ -50,6 +50,10 @@ class SpeechShards:
         self._folder = folder
         self.clips = read_table(folder / "index.tsv", SpeechClip)
 
+    def __getstate__(self) -> dict[str, Path]:
+        """Where the files lie, for processes that are given the clips that they read."""
+        return {"_folder": self._folder}
+
     @cached_property
     def failed(self) -> list[Failed]:
         return read_table(self._folder / "failures.tsv", Failed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.footage import FPS, MAX_SECONDS, SAMPLES, Footage, read_footage
 from avs.core.media import MediaError, unwav, wav
 from avs.core.params import params
-from avs.core.shards import add_member, packed, read_members, write_shards
+from avs.core.shards import Facts, Named, pack_shards, packed, read_members
 from avs.core.speech import Utterance, Word
 from avs.core.store import ItemStore, item_key, sha256_file
 from avs.lips.crops import SIDE, crop, grey, mouth_transforms, read_landmarks, read_mean_face
@@ -63,7 +62,8 @@ def preprocess_speech(
     reasons = {key: r.reason for (key, _), r in zip(jobs, results, strict=True) if isinstance(r, Failure)}
     failed = [Failed(c.key, c.video, reasons[k]) for k, c in zip(keys, clips, strict=True) if k in reasons]
     usable = [(key, clip) for key, clip in zip(keys, clips, strict=True) if key not in reasons]
-    rows = write_shards(usable, out, partial(_append, store))
+    facts = pack_shards(store, [Named(key, clip.key) for key, clip in usable], out, _unpack)
+    rows = [SpeechClip(**(vars(clip) | known)) for (_, clip), known in zip(usable, facts, strict=True)]
     write_table(out / "index.tsv", rows, SpeechClip)
     there = {row.key for row in rows}
     write_table(out / "words.tsv", [word for word in words if word.clip in there], Word)
@@ -80,6 +80,8 @@ def media_key(clip: Utterance, p: LipsParams) -> str:
 def decode_into(folder: Path, store: ItemStore, p: LipsParams, job: tuple[str, Utterance]) -> None:
     """Decode a clip into the store, under the key beside it; the item is a tar of its members and flags."""
     key, clip = job
+    if key in store:  # by now: another process made it, or a worker that died after it
+        return
     path = _unchanged(folder, clip.video, clip.sha256)
     points = None
     if clip.landmarks:
@@ -162,18 +164,9 @@ def _digest(part: tars.Part, changed: int) -> str:
     return part.sha256()
 
 
-def _append(store: ItemStore, tar: tarfile.TarFile, shard: str, usable: tuple[str, Utterance]) -> SpeechClip:
-    key, clip = usable
-    item, offset = store.load(key), tar.offset
+def _unpack(item: bytes) -> tuple[dict[str, bytes], Facts]:
+    """Its members in a shard, and what the table says of it."""
     found = dict(read_members(io.BytesIO(item)))
-    for name in MEMBERS:
-        add_member(tar, f"{clip.key}/{name}", found[name])
-    sound = found["audio.wav"]
-    return SpeechClip(
-        **vars(clip),
-        frames=len(unwav(sound)) // SAMPLES,
-        media=hashlib.sha256(item).hexdigest(),
-        flags=found[_FLAGS].decode(),
-        shard=shard,
-        offset=offset,
-    )
+    members = {name: found[name] for name in MEMBERS}
+    frames = len(unwav(members["audio.wav"])) // SAMPLES
+    return members, {"frames": frames, "media": hashlib.sha256(item).hexdigest(), "flags": found[_FLAGS].decode()}

@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from avs.core.checkpoint import KeyReport, load_strict, read_tensors
 from avs.core.errors import InputError
 
+VERSION = 2  # raise when features of the same pictures change, be it by rounding
 SIZE = 112  # pixels: the last map, 4 x 4, is averaged whole
 DIM = 512
 HALO = 2  # frames before and after that a feature depends on
@@ -62,14 +63,18 @@ class VisualFrontend(nn.Module):
 
         The convolution over time is one over space with five neighbours as channels, for which processors have
         quicker kernels; and where the pooling comes before the ReLU, the ReLU has a quarter of the values to look at.
+        With channels last, pooling takes whole vectors; on the last layer's 4 x 4 pixels channels first are quicker.
         """
         conv, norm = self.frontend3D
         neighbours = frames.unfold(1, 1 + 2 * HALO, 1).flatten(0, 1).permute(0, 3, 1, 2)
+        neighbours = neighbours.contiguous(memory_format=torch.channels_last)
         x = functional.conv2d(neighbours, conv.weight.squeeze(1), conv.bias, 2, 3)
         x = norm(x.unsqueeze(2)).squeeze(2)
         x = functional.relu_(functional.max_pool2d(x, 3, 2, 1))
-        for layer in self.resnet.values():
+        *layers, last = self.resnet.values()
+        for layer in layers:
             x = layer(x)
+        x = last(x.contiguous())
         return x.mean((2, 3)).unflatten(0, (len(frames), -1))
 
     def frozen(self) -> VisualFrontend:
@@ -81,7 +86,8 @@ class VisualFrontend(nn.Module):
         for layer in network.resnet.values():
             layer.conv1a, layer.bn1a = fuse_conv_bn_eval(layer.conv1a, layer.bn1a), nn.Identity()
             layer.conv1b, layer.bn1b = fuse_conv_bn_eval(layer.conv1b, layer.bn1b), nn.Identity()
-        network.resnet.to(memory_format=torch.channels_last)
+        for layer in [*network.resnet.values()][:-1]:
+            layer.to(memory_format=torch.channels_last)
         return network
 
 

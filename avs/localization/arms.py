@@ -107,7 +107,9 @@ def propose(scores: np.ndarray, *, k: int, std_threshold: float, p: AnchorParams
         gap_threshold=p.high_gap_threshold,
         cap=cap,
     )
-    return Proposal([float(s) for s in scores], anchors, select(0.0), max_high, fallback=k > 0 and not anchors)
+    return Proposal(
+        [float(s) for s in scores], anchors, anchors or select(0.0), max_high, fallback=k > 0 and not anchors
+    )
 
 
 def propose_all(

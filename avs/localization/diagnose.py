@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from avs.core.clips import Clip
 from avs.core.stats import paired_bootstrap
@@ -55,6 +54,7 @@ def spearman(x: np.ndarray, y: np.ndarray, resamples: int, seed: int = 0) -> dic
     NaN where one of them is the same for all clips; resamples in which that happens are left out.
     """
     rng = np.random.default_rng(seed)
+    x, y = (np.unique(scores, return_inverse=True)[1] for scores in (x, y))
     found = {"clips": len(x), "spearman": float(_spearman(x[None], y[None])[0])}
     if np.isnan(found["spearman"]):
         return found
@@ -65,10 +65,18 @@ def spearman(x: np.ndarray, y: np.ndarray, resamples: int, seed: int = 0) -> dic
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of each row: Pearson's correlation of the ranks, equals sharing theirs."""
-    a, b = (rankdata(rows, axis=1) - (rows.shape[1] + 1) / 2 for rows in (x, y))
+    """Of each row of small integers: Pearson's correlation of the ranks."""
+    a, b = (_ranks(rows) - (rows.shape[1] + 1) / 2 for rows in (x, y))
     spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     return np.divide((a * b).sum(axis=1), spread, out=np.full(len(x), np.nan), where=spread > 0)
+
+
+def _ranks(rows: np.ndarray) -> np.ndarray:
+    """Ranks from 1 in each row of integers from 0, equals sharing theirs: counted, which is quicker than sorting."""
+    levels = rows.max() + 1
+    counts = np.bincount((rows + levels * np.arange(len(rows))[:, None]).ravel(), minlength=len(rows) * levels)
+    counts = counts.reshape(len(rows), levels)
+    return np.take_along_axis(counts.cumsum(axis=1) - (counts - 1) / 2, rows, axis=1)
 
 
 def _groups(names: list[str], first: np.ndarray, second: np.ndarray, resamples: int) -> dict[str, dict[str, float]]:

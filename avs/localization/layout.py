@@ -112,8 +112,12 @@ def _planned(
     m: Material, anchors: Sequence[Sequence[int]], scores: Sequence[Sequence[float]] | np.ndarray
 ) -> np.ndarray:
     """Plans of the uniform budget about the anchors of each clip, with `max_high` of the budget."""
+
+    def plan(anchors: tuple[int, ...], scores: tuple[float, ...]) -> list[int]:
+        return plan_anchors(m.budget, m.seconds, anchors, max_high=m.budget.max_high, scores=scores)
+
     pairs = zip(anchors, scores, strict=True)
-    return np.array([plan_anchors(m.budget, m.seconds, a, max_high=m.budget.max_high, scores=s) for a, s in pairs])
+    return _each(plan, [(tuple(a), tuple(s) if m.budget.base_alloc == "score" else ()) for a, s in pairs])
 
 
 def _random(m: Material, seed: int) -> np.ndarray:

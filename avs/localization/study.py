@@ -107,26 +107,34 @@ def on_curve(total: int, kind: str) -> str:
 
 
 def _inputs(study: Study, train: np.ndarray, p: P0Params) -> Inputs:
-    index = np.zeros(max(study.features) + 1, dtype=np.int64)
+    index = np.zeros(max(study.features) + 1, dtype=np.uint8)
     index[list(study.features)] = range(len(study.features))
     curve = [np.broadcast_to(plan, (p.seeds, *plan.shape)) for kinds in study.curve.values() for plan in kinds.values()]
+    trained, judged = (
+        torch.from_numpy(np.stack([index[plan] for plan in (*plans.values(), *curve)]))
+        for plans in (study.trained, study.plans)
+    )
     widths = {"score": 1, "features": study.audio_features.shape[-1], "plan": len(study.features)}
-    beside = [arm.beside for arm in ARMS.values()] + ["none"] * len(curve)
-    masks = [np.repeat([name == own for name in widths], list(widths.values())) for own in beside]
+    seen = [arm.beside for arm in ARMS.values()] + ["none"] * len(curve)
+    masks = [np.repeat([name == own for name in widths], list(widths.values())) for own in seen]
+    features, beside = _tables(study, train, p)
     return Inputs(
-        features=torch.from_numpy(_feature_tables(study, train, p)),
+        features=torch.from_numpy(features),
+        beside=torch.from_numpy(beside),
         mask=torch.from_numpy(np.stack(masks).astype(np.float32)),
-        plan=torch.from_numpy(index[np.stack([*study.trained.values(), *curve])]),
+        plan=trained,
         targets=torch.from_numpy(targets(study.clips, study.classes)),
         classes=len(study.classes),
-        eval_plan=torch.from_numpy(index[np.stack([*study.plans.values(), *curve])]),
+        eval_plan=judged,
     )
 
 
-def _feature_tables(study: Study, train: np.ndarray, p: P0Params) -> np.ndarray:
-    """float32 [R, N, T, D + 11 + R]: visual features at each resolution, and beside them the score, the audio features
-    and which resolution the anchored plan gives to the second."""
+def _tables(study: Study, train: np.ndarray, p: P0Params) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [R, N, T, D], the visual features at each resolution, and [N, T, 11 + R], what stands beside: the score,
+    the audio features and which resolution the anchored plan gives to the second."""
     plan = study.plans["anchored_topk"][0, ..., None] == np.array([*study.features])
-    beside = [study.scores[..., None], study.audio_features, plan]
-    tables = np.stack([np.concatenate([v, *beside], axis=-1, dtype=np.float32) for v in study.features.values()])
-    return standardized(tables, train) if p.standardize else tables
+    visual = np.stack(list(study.features.values()), dtype=np.float32)
+    beside = np.concatenate([study.scores[..., None], study.audio_features, plan], axis=-1, dtype=np.float32)
+    for table in (visual, beside) if p.standardize else ():
+        standardized(table, train, out=table)
+    return visual, beside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Literal, get_args
 
 import numpy as np
@@ -61,7 +62,7 @@ def select_anchors(
         raise InputError(f"select ({select!r}) must be one of {', '.join(get_args(Select))}")
     require_non_negative(k=k, nms_radius=nms_radius, nms_strong_gap=nms_strong_gap)
     values = finite_scores(scores)
-    if not values or float(np.std(np.asarray(values, dtype=np.float32))) < std_threshold:
+    if not values or (std_threshold > 0 and float(np.std(np.asarray(values, dtype=np.float32))) < std_threshold):
         return []
     order = sorted(range(len(values)), key=lambda second: (-values[second], second))
     first = _strong_pair(order, values, nms_radius, nms_strong_gap)[:k] if select == "nms_strong" else []
@@ -105,7 +106,7 @@ def finite_scores(scores: Sequence[float] | np.ndarray) -> list[float]:
     """The scores as floats; raises InputError naming the first second whose score is not finite."""
     values = [float(score) for score in scores]
     for second, value in enumerate(values):
-        if not np.isfinite(value):
+        if not isfinite(value):
             raise InputError(f"score of second {second} ({value}) must be finite")
     return values
 

@@ -3,25 +3,29 @@ through the item store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import cycle, islice
+from functools import lru_cache, partial
+from itertools import cycle
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
-import torch
 
 from avs.core.clips import Clip, write_table
-from avs.core.execute import ExecutionParams, exact_convolutions, progress, running
+from avs.core.execute import ExecutionParams, Job, exact_convolutions, one_thread, progress, running, save_all
 from avs.core.params import params
-from avs.core.store import ItemStore, item_key, write_array, write_json
+from avs.core.store import ItemStore, item_key, write_json
 from avs.core.weights import check_pinned
 from avs.preprocess import MediaShards
 from avs.vision.encoder import Encoder, check_name, load_encoder
 from avs.vision.motion import VERSION, frame_motion
+
+Wanted: TypeAlias = int | Literal["motion"]  # of a clip: features at a resolution, or how much moves in it
+Batch: TypeAlias = tuple[Sequence[Wanted], list[int]]  # what to find, of the clips at these places of the table
+_Keys: TypeAlias = Mapping[Wanted, Mapping[int, str]]  # of what is found, by place
 
 
 @params
@@ -48,8 +52,7 @@ def cache_features(
     """
     shards = MediaShards(media)
     execution.check_devices()
-    names = execution.device_names()
-    encoders = [load_encoder(p.encoder, weights=p.weights, device=name, dtype=p.dtype) for name in names]
+    encoders = [_encoder(p, name) for name in execution.device_names()]
     encoder = encoders[0]
     provenance = {
         "encoder": encoder.name,
@@ -58,60 +61,129 @@ def cache_features(
         "dtype": encoder.dtype,
         "preprocessing": encoder.preprocessing,
     }
-    store = ItemStore("features")
-    computed = 0
-    for resolution in resolutions:
-        keys = [item_key(**provenance, resolution=resolution, media=clip.media) for clip in shards.clips]
-        compute = partial(_encode, shards, encoders, resolution, workers=execution.num_workers())
-        features, made = store.pack(keys, compute)
-        write_array(out / f"res_{resolution}.npy", features)
-        computed += made
-    write_array(out / "motion.npy", _motion(shards, execution.num_workers()))
+    keys: dict[Wanted, list[str]] = {
+        resolution: [item_key(**provenance, resolution=resolution, media=clip.media) for clip in shards.clips]
+        for resolution in resolutions
+    }
+    keys["motion"] = [item_key(motion=VERSION, media=clip.media) for clip in shards.clips]
+    for kind in ("features", "motion"):
+        ItemStore(kind).sweep()
+    missing = _missing(keys)
+    batches = _batches(missing, encoder, shards.num_seconds)
+    if execution.backend == "ray":
+        kind = encoder.device.type
+        jobs = [_job(shards, batch, keys) for batch in batches]
+        save_all(partial(_encode_into, media, p, kind), jobs, execution, "cache", kind)
+    else:
+        for place, wanted, array in _encoded(media, p, batches, execution):
+            _store(wanted).save_array(keys[wanted][place], array)
+    for wanted, names in keys.items():
+        file = "motion.npy" if wanted == "motion" else f"res_{wanted}.npy"
+        _store(wanted).pack_into(out / file, names, lambda missing: ())
     write_table(out / "index.tsv", shards.table(), Clip)
-    gflops = {str(resolution): encoder.gflops(resolution) for resolution in resolutions}
+    gflops = {str(resolution): _gflops(encoder, resolution) for resolution in resolutions}
     write_json(out / "meta.json", provenance | {"patch_size": encoder.patch_size, "gflops": gflops})
-    return {"clips": len(shards.clips), "computed": computed}
+    computed = [what for lacking in missing.values() for what in lacking if what != "motion"]
+    return {"clips": len(shards.clips), "computed": len(computed)}
 
 
-def _motion(shards: MediaShards, workers: int) -> np.ndarray:
-    """[N, T], see `frame_motion`."""
-
-    def moved(place: int) -> tuple[int, np.ndarray]:
-        return place, frame_motion(shards.frames(shards.clips[place]))
-
-    keys = [item_key(motion=VERSION, media=clip.media) for clip in shards.clips]
-    with running(ThreadPoolExecutor(workers)) as pool:
-        return ItemStore("motion").pack(keys, partial(pool.map, moved))[0]
+def _gflops(encoder: Encoder, resolution: int) -> float:
+    """Kept in the store: PyTorch imports its compiler to count them, which takes a second."""
+    store, key = ItemStore("gflops"), item_key(version=1, encoder=encoder.name, resolution=resolution)
+    if key not in store:
+        store.save(key, json.dumps(encoder.gflops(resolution)).encode())
+    return json.loads(store.load(key))
 
 
-def _encode(
-    shards: MediaShards, encoders: Sequence[Encoder], resolution: int, places: list[int], workers: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Features [T, D] of the clips at `places`: threads read and resize batches, and encode each where one is free.
+def encode_clips(
+    media: Path, p: CacheParams, device: str, wanted: Sequence[Wanted], places: Sequence[int]
+) -> list[tuple[int, Wanted, np.ndarray]]:
+    """What is `wanted` of the clips at `places` of the table, each read and decoded once: (place, wanted, array).
 
-    A GPU takes one batch at a time. On a CPU each thread computes by itself, which is faster than all on one batch
-    and gives bits that do not depend on their number. Threads, not processes, serve several GPUs too: decoding,
-    resizing and waiting for a GPU all release Python's lock, and one process holds one CUDA context a GPU and one
-    handle on the store.
+    Features are float32 [T, D], motion [T]. Any process can do it: the arguments can be sent, the encoder is loaded
+    once in each. It computes in one thread, several of which at once are faster than all on one batch, and give bits
+    that do not depend on their number.
     """
-    size = max(1, encoders[0].batch_size(resolution) // shards.num_seconds)
-    batches = [places[i : i + size] for i in range(0, len(places), size)]
-    threads = max(workers, len(encoders))
-    free: SimpleQueue[Encoder] = SimpleQueue()
-    for encoder in encoders if encoders[0].device.type == "cuda" else islice(cycle(encoders), threads):
-        free.put(encoder)
+    shards, encoder = _shards(media, (media / "index.tsv").stat().st_mtime_ns), _encoder(p, device)
+    resolutions = [what for what in wanted if what != "motion"]
+    found: list[tuple[int, Wanted, np.ndarray]] = []
+    images: dict[int, list[np.ndarray]] = defaultdict(list)
+    for place in places:
+        frames = shards.frames(shards.clips[place])
+        if "motion" in wanted:
+            found.append((place, "motion", frame_motion(frames)))
+        for resolution in resolutions:
+            images[resolution].append(encoder.prepare(frames, resolution))
+    for resolution in resolutions:
+        with one_thread():
+            features = encoder.embed(np.concatenate(images.pop(resolution)))
+        found += zip(places, [resolution] * len(places), np.split(features, len(places)), strict=True)
+    return found
 
-    def encode(batch: list[int]) -> np.ndarray:
-        frames = [frame for place in batch for frame in shards.frames(shards.clips[place])]
-        prepared = encoders[0].prepare(frames, resolution)
-        encoder = free.get()
-        try:
-            return encoder.embed(prepared).reshape(len(batch), shards.num_seconds, -1)
-        finally:
-            free.put(encoder)
 
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+def _encode_into(media: Path, p: CacheParams, device: str, job: tuple[Batch, _Keys]) -> None:
+    """Save what a batch wants; where another machine does it, the arrays need not come here."""
+    (wanted, places), keys = job
+    if any(key not in _store(what) for what in wanted for key in keys[what].values()):
+        for place, what, array in encode_clips(media, p, device, wanted, places):
+            _store(what).save_array(keys[what][place], array)
+
+
+def _job(shards: MediaShards, batch: Batch, keys: Mapping[Wanted, Sequence[str]]) -> Job[tuple[Batch, _Keys]]:
+    wanted, places = batch
+    own = {what: {place: keys[what][place] for place in places} for what in wanted}
+    return Job(tuple(shards.clips[place].key for place in places), (batch, own))
+
+
+def _missing(keys: Mapping[Wanted, Sequence[str]]) -> dict[int, list[Wanted]]:
+    """By place in the table, what of `keys` the stores lack."""
+    missing: dict[int, list[Wanted]] = defaultdict(list)
+    for wanted, names in keys.items():
+        for place in _store(wanted).missing(names):
+            missing[place].append(wanted)
+    return missing
+
+
+def _encoded(
+    media: Path, p: CacheParams, batches: Sequence[Batch], execution: ExecutionParams
+) -> Iterator[tuple[int, Wanted, np.ndarray]]:
+    """What `encode_clips` finds for all batches, as it comes; devices take them by turns.
+
+    Threads, not processes, serve several GPUs too: decoding, resizing and waiting for a GPU all release Python's lock,
+    and one process holds one CUDA context a GPU and one handle on the store.
+    """
+    devices = execution.device_names()
+    pool = ThreadPoolExecutor(max(execution.num_workers(), len(devices)))
+    turns = list(zip(cycle(devices), batches, strict=False))
     with exact_convolutions(), running(pool):
-        features = pool.map(encode, batches)
-        for batch, found in zip(batches, progress(features, f"cache {resolution} px", len(batches)), strict=True):
-            yield from zip(batch, found, strict=True)
+        found = pool.map(lambda turn: encode_clips(media, p, turn[0], *turn[1]), turns)
+        for batch in progress(found, "cache", len(batches)):
+            yield from batch
+
+
+def _batches(missing: Mapping[int, Sequence[Wanted]], encoder: Encoder, seconds: int) -> list[Batch]:
+    """Clips that lack the same, as many as fill the encoder's largest batch."""
+    alike: dict[tuple[Wanted, ...], list[int]] = defaultdict(list)
+    for place, wanted in sorted(missing.items()):
+        alike[tuple(wanted)].append(place)
+    batches: list[Batch] = []
+    for wanted, places in alike.items():
+        largest = max((encoder.batch_size(what) for what in wanted if what != "motion"), default=0)
+        size = max(1, largest // seconds)
+        batches += [(wanted, places[i : i + size]) for i in range(0, len(places), size)]
+    return batches
+
+
+def _store(wanted: Wanted) -> ItemStore:
+    return ItemStore("motion" if wanted == "motion" else "features")
+
+
+@lru_cache(maxsize=32)
+def _encoder(p: CacheParams, device: str) -> Encoder:
+    return load_encoder(p.encoder, weights=p.weights, device=device, dtype=p.dtype)
+
+
+@lru_cache(maxsize=1)
+def _shards(media: Path, changed: int) -> MediaShards:
+    """The shards whose table was written at that time."""
+    return MediaShards(media)

@@ -102,7 +102,7 @@ class EfficientNetLite0(Network):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """The last map [B,1280,h,w], h = ceil(R/32), after its ReLU6."""
-        hidden = functional.relu6(self.stem(images), inplace=True)
+        hidden = functional.relu6(self.stem(images.to(self.stem.weight.dtype)), inplace=True)
         for block in self.blocks:
             hidden = block(hidden)
         return functional.relu6(self.head(hidden), inplace=True)

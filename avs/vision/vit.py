@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
 from avs.vision.network import Network
+from avs.vision.transformer import Layer, linear, mlp, patches, run_layers
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -38,7 +39,54 @@ _RENAMED = (
 
 
 class VisionTransformer(Network):
-    """What the two kinds of transformers share."""
+    """What the two kinds of transformers share: our layers of the library's weights, where they are plain ones."""
+
+    version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+
+    def published(self, images: Tensor) -> Tensor:
+        """The library's own forward, until `cast`, and where its layers are of another kind than ours."""
+        raise NotImplementedError
+
+    def take_layers(self) -> list[Layer]:
+        """The library's layers as ours, which leave it; none where they are of another kind."""
+        raise NotImplementedError
+
+    def embedding(self) -> nn.Conv2d:
+        """The library's patch embedding."""
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [n,3,R,R] -> tokens float32 [n,S,D] as the first layer takes them, the class token first."""
+        raise NotImplementedError
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """What comes after the last layer."""
+        raise NotImplementedError
+
+    def cast(self, dtype: torch.dtype) -> None:
+        layers = self.take_layers()
+        if not layers:
+            self.to(dtype)
+            return
+        self.embedding().to(dtype)
+        for layer in layers:
+            layer.cast(dtype)
+        self.layers.extend(layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.layers:
+            return self.mixed([images])[0]
+        return self.published(images.to(self.embedding().weight.dtype)).float()
+
+    def mixed(self, images: Sequence[Tensor]) -> list[Tensor]:
+        if not (self.layers and images):
+            return super().mixed(images)
+        embedded = [self.embed(part) for part in images]
+        return [self.norm(found) for found in run_layers(list(self.layers), embedded)]
 
     def cpu_batch_size(self, resolution: int) -> int:
         return 5 if resolution <= 224 else 2
@@ -68,16 +116,46 @@ class OpenClipViT(VisionTransformer):
         self.dim = self.visual.ln_post.normalized_shape[0]
         self.patch_size = self.visual.patch_size[0]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def published(self, images: Tensor) -> Tensor:
         positions = _resize_positions(self.visual.positional_embedding, images.shape[-1] // self.patch_size)
         tower = copy(self.visual)  # shallow: threads share the network, so that its own table must stay
         tower._parameters = self.visual._parameters | {"positional_embedding": nn.Parameter(positions, False)}
         return tower(images)
 
+    def take_layers(self) -> list[Layer]:
+        from open_clip.transformer import ResidualAttentionBlock
+
+        blocks = list(self.visual.transformer.resblocks)
+        alike = all(type(block) is ResidualAttentionBlock and isinstance(block.ls_1, nn.Identity) for block in blocks)
+        if not alike or self.visual.attn_pool is not None or self.visual.pool_type != "tok":
+            return []
+        self.visual.transformer = nn.Identity()
+        return [
+            Layer(
+                (block.ln_1, block.ln_2),
+                (linear(block.attn.in_proj_weight, block.attn.in_proj_bias), block.attn.out_proj),
+                mlp(block.mlp.c_fc, block.mlp.gelu, block.mlp.c_proj),
+                block.attn.num_heads,
+            )
+            for block in blocks
+        ]
+
+    def embedding(self) -> nn.Conv2d:
+        return self.visual.conv1
+
+    def embed(self, images: Tensor) -> Tensor:
+        seen = patches(images, self.visual.conv1.weight, None).flatten(1, 2)
+        positions = _resize_positions(self.visual.positional_embedding, images.shape[-1] // self.patch_size)
+        first = self.visual.class_embedding.expand(len(images), 1, -1)
+        return self.visual.ln_pre(torch.cat([first, seen], 1) + positions)
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        return self.visual.ln_post(tokens)
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the tower out of a state dict in the layout of open_clip, OpenAI or transformers, and load all of it.
 
-        InputError names what is missing, left over or of another shape.
+        InputError names what is missing, left over or of another shape. It comes before `cast`.
         """
         load_strict(self.visual, clip_tower(tensors), source="weights")
 
@@ -105,11 +183,42 @@ class TimmViT(VisionTransformer):
         self.patch_size = model.patch_embed.patch_size[0]
         self.mean, self.std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def published(self, images: Tensor) -> Tensor:
         return self.model(images)
 
+    def take_layers(self) -> list[Layer]:
+        from timm.models.vision_transformer import Block, VisionTransformer
+
+        model, blocks = self.model, list(self.model.blocks)
+        if type(model) is not VisionTransformer or not all(type(block) is Block for block in blocks):
+            return []
+        parts = [(b.ls1, b.ls2, b.attn.q_norm, b.attn.k_norm, b.attn.norm, b.mlp.norm) for b in blocks]
+        plain = all(isinstance(part, nn.Identity) for some in (*parts, (model.fc_norm,)) for part in some)
+        if not plain or model.attn_pool is not None or model.global_pool != "token" or model.num_prefix_tokens < 1:
+            return []
+        model.blocks = nn.Sequential()
+        return [
+            Layer(
+                (block.norm1, block.norm2),
+                (block.attn.qkv, block.attn.proj),
+                mlp(block.mlp.fc1, block.mlp.act, block.mlp.fc2),
+                block.attn.num_heads,
+            )
+            for block in blocks
+        ]
+
+    def embedding(self) -> nn.Conv2d:
+        return self.model.patch_embed.proj
+
+    def embed(self, images: Tensor) -> Tensor:
+        seen = patches(images, self.embedding().weight, self.embedding().bias)
+        return self.model.norm_pre(self.model._pos_embed(seen))
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        return self.model.norm(tokens)
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load a state dict in timm's layout, all of it but the classifier."""
+        """Load a state dict in timm's layout, all of it but the classifier; it comes before `cast`."""
         load_strict(self.model, tensors, source="weights", ignored=["head.*"])
 
 

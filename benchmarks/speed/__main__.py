@@ -54,8 +54,8 @@ def compare(name: str, step: Step, rounds: int | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="avs-bench-") as place:
         _run(name, "prepare", place, step)
         turns = [[_run(name, side, place, step) for side in SIDES] for _ in range(rounds or step.rounds)]
+        checked = [step.check(*turn) for turn in turns][-1]
     sides = dict(zip(SIDES, zip(*turns, strict=True), strict=True))
-    checked = [step.check(*turn) for turn in turns][-1]
     medians = {side: _median(runs) for side, runs in sides.items()}
     limit = step.limit(*medians.values())
     return about | {
