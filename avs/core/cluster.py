@@ -29,7 +29,7 @@ from typing import Any
 from tqdm import tqdm
 
 from avs.core.errors import InputError
-from avs.core.execute import ExecutionParams, Failure, Job, attempt, exact_convolutions
+from avs.core.execute import ExecutionParams, Failure, Job, attempt, causes, exact_convolutions
 from avs.core.store import raw_root, root
 
 _VERSION = "2.55.1"  # that of pyproject.toml
@@ -63,7 +63,8 @@ def map_on_ray(
         most = None if execution.workers == "auto" else max(1, execution.workers // needs.cpus)
         total, quiet = sum(map(_clips, items)), not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(desc=description, total=total, unit="clip", disable=quiet, smoothing=0.05))
-        return _Run(ray, function, items, description, here, needs, most, bar).results()
+        timed = partial(attempt, function, timeout=execution.timeout)
+        return _Run(ray, timed, items, description, here, needs, most, bar, causes(execution)).results()
 
 
 def _clips(item: Any) -> int:
@@ -239,7 +240,7 @@ class _Worker:
         if needs.network:
             exact_convolutions().__enter__()  # for good: threads cannot set it by turns
         self._pool, self._warm = ThreadPoolExecutor(needs.cpus), False
-        self._attempt = partial(attempt, ray.cloudpickle.loads(pickled))
+        self._attempt = ray.cloudpickle.loads(pickled)
         return place, ""
 
     def work(self, items: Sequence[Any]) -> tuple[list[Any], float]:
@@ -272,8 +273,9 @@ class _Run:
         needs: _Needs,
         most: int | None,
         bar: Any,
+        causes: str,
     ) -> None:
-        self._ray, self._items, self._description, self._here = ray, items, description, here
+        self._ray, self._items, self._description, self._here, self._causes = ray, items, description, here, causes
         self._needs, self._most, self._bar = needs, most, bar
         self._pickled = ray.cloudpickle.dumps(function)
         options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "scheduling_strategy": "SPREAD"}
@@ -336,8 +338,8 @@ class _Run:
         worker, chunk = self._under_way.pop(ref)
         try:
             said = self._ray.get(ref)
-        except self._ray.exceptions.RayTaskError:
-            raise
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
         except self._ray.exceptions.RayError as error:
             with suppress(Exception):  # it may be out of reach only
                 self._ray.kill(worker.handle)
@@ -373,7 +375,7 @@ class _Run:
             if self._deaths[place] < _TRIES:
                 self._again.append(place)
             else:
-                self._found[place] = Failure(f"its worker died {_TRIES} times: out of memory, or a fault in a decoder")
+                self._found[place] = Failure(f"its worker died {_TRIES} times: {self._causes}")
                 self._bar.update(_clips(self._items[place]))
 
     def _tell(self, lost: Counter[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import multiprocessing
 import os
 import signal
@@ -35,6 +36,8 @@ Pool = TypeVar("Pool", bound=Executor)
 tqdm.set_lock(threading.RLock())  # one process draws: its own lock is a semaphore that a killed process leaves behind
 DEVICE = "AVS_DEVICE"  # set for a process that one with several devices has started: the one that it shall take
 _UNFINISHED = object()  # None is what many functions return
+# What befalls every item, until someone mends the machine: a full or read-only disk, too many open files.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 @params
@@ -44,14 +47,18 @@ class ExecutionParams:
     One exception: where several processes train a network with dropout, each draws masks for its own rows.
     address: of a running Ray cluster, `auto`, HOST:PORT or ray://HOST:PORT; null starts one on this machine.
     workers: on a cluster, at most so many cores.
+    timeout: seconds after which an item has failed, and its worker with it. Work in this process is not timed.
     """
 
     backend: Literal["process", "inline", "ray"] = "process"
     address: str | None = None
     workers: int | Literal["auto"] = "auto"
     devices: str | tuple[str, ...] = "auto"
+    timeout: float = 3600
 
     def __post_init__(self) -> None:
+        if not 0 < self.timeout < float("inf"):
+            raise ValueError(f"timeout ({self.timeout}) must be > 0")
         if not self.devices:
             raise ValueError(f"devices ({self.devices!r}) must be auto, a device or a list of devices")
         if self.address and self.backend != "ray":
@@ -156,6 +163,7 @@ def map_items(
 ) -> list[Result | Failure]:
     """`function` of each item, in order; an exception becomes a Failure with its reason.
 
+    Raises OSError for what would befall every other item too, such as a full disk.
     `function` is a module-level function of one picklable item (a partial of one will do).
     device: on Ray, the kind of device, `cpu` or `cuda`, of a network that `function` keeps and its threads share.
     """
@@ -168,13 +176,20 @@ def map_items(
         return [attempt(function, item) for item in progress(items, description)]
     results: list[Any] = [_UNFINISHED] * len(items)
     with suppress(BrokenProcessPool), running(_pool(workers)) as pool:  # one item can kill its worker, and the pool
-        futures = {pool.submit(attempt, function, item): place for place, item in enumerate(items)}
+        timed = partial(attempt, function, timeout=execution.timeout)
+        futures = {pool.submit(timed, item): place for place, item in enumerate(items)}
         for future in progress(as_completed(futures), description, total=len(items)):
             results[futures[future]] = future.result()
     unfinished = [place for place, result in enumerate(results) if result is _UNFINISHED]
-    for place, result in zip(unfinished, _one_by_one(function, [items[p] for p in unfinished]), strict=True):
+    died = Failure(f"the worker process died on it: {causes(execution)}")
+    for place, result in zip(unfinished, _one_by_one(timed, [items[p] for p in unfinished], died), strict=True):
         results[place] = result
     return results
+
+
+def causes(execution: ExecutionParams) -> str:
+    """What a worker's death may come of."""
+    return f"out of memory, a fault in a decoder, or more than {execution.timeout:g} s (execution.timeout)"
 
 
 @dataclass(frozen=True)
@@ -237,30 +252,47 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _one_by_one(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Failure]:
+def _one_by_one(
+    timed: Callable[[Item], Result | Failure], items: Sequence[Item], died: Failure
+) -> Iterator[Result | Failure]:
     """Each item in a worker that is replaced when it dies, so that only what killed it fails."""
     pool = _pool(1)
     for item in items:
         try:
-            yield pool.submit(attempt, function, item).result()
+            yield pool.submit(timed, item).result()
         except BrokenProcessPool:
-            yield Failure("the worker process died on it: out of memory, or a fault in a decoder")
+            yield died
             pool = _pool(1)
     pool.shutdown()
 
 
-def attempt(function: Callable[[Item], Result], item: Item) -> Result | Failure:
-    """function(item), or why there is none."""
+def attempt(function: Callable[[Item], Result], item: Item, timeout: float | None = None) -> Result | Failure:
+    """function(item), or why there is none; after `timeout` seconds this process ends, as C code can't be stopped.
+
+    Raises OSError for what would befall every other item too, such as a full disk.
+    """
+    watch = threading.Timer(timeout or 0, os._exit, [1])
+    watch.daemon = True
     try:
+        if timeout:
+            watch.start()
         return function(item)
     except Exception as error:  # one bad clip may not stop the others, whatever is wrong with it
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise
         known = type(error).__name__ in ("MediaError", "InputError")
         return Failure(str(error) if known else f"{type(error).__name__}: {error}")
+    finally:
+        watch.cancel()
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    except OSError as error:  # its queues have semaphores there
+        advice = "give it some (docker run --shm-size 1g), or set execution.backend: inline"
+        raise InputError(f"/dev/shm, the shared memory, can't be used: {error.strerror}: {advice}") from None
 
 
 def _start_worker() -> None:

@@ -123,7 +123,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             yield file
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # writing to an open file doesn't tell which
         Path(name).unlink(missing_ok=True)
         raise
 

@@ -81,12 +81,18 @@ def undisturbed(scenario: Scenario, place: Path) -> Reference:
 
 
 def _make(scenario: Scenario, folder: Path) -> None:
-    folder.mkdir(parents=True)
     if scenario.command[0] == "dvc":
-        clone = "git clone --quiet --depth 1 file://{root} {folder} && dvc config --local core.analytics false"
-        done = project.run(folder, folder, ("sh", "-c", clone.format(root=project.ROOT, folder=folder)))
-        assert done.status == 0, done.said
-    project.write_params(folder)
+        clone(folder)
+    else:
+        folder.mkdir(parents=True)
+        project.write_params(folder)
+
+
+def clone(folder: Path, **params: Any) -> None:
+    """A clone of this repository whose params.yaml asks for little."""
+    made = project.run(folder.parent, folder, ("git", "clone", "--quiet", f"file://{project.ROOT}", str(folder)))
+    assert made.status == 0, made.said
+    project.write_params(folder, **params)
 
 
 def copied(reference: Reference, folder: Path, store: Path | None = None) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks.speed.clone import set_params
 
 ROOT = Path(__file__).resolve().parents[2]
 # Everything as small as it can be while every part takes part.
@@ -49,20 +49,16 @@ class Done:
     seconds: float
 
 
-def write_params(folder: Path, changes: Mapping[str, Any] = TINY) -> None:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        block = tree
-        for parent in parents:
-            block = block[parent]
-        block[last] = value
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+def write_params(folder: Path, **more: Any) -> None:
+    shutil.copy2(ROOT / "params.yaml", folder)
+    set_params(folder / "params.yaml", {**TINY, **more})
 
 
-def start(folder: Path, store: Path, command: Sequence[str], **more: Any) -> subprocess.Popen[str]:
+def start(
+    folder: Path, store: Path, command: Sequence[str], *, environment: Mapping[str, str] | None = None, **more: Any
+) -> subprocess.Popen[str]:
     """A command of the kit at work, the leader of a group of its own."""
-    environment = os.environ | {"AVS_STORE": str(store), "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"}
+    environment = os.environ | {"AVS_STORE": str(store), "PYTHONPATH": str(ROOT)} | dict(environment or {})
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     for name in ("AVS_DATA_DIR", "AVS_RUNS_DIR"):
         environment.pop(name, None)
