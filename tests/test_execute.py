@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,36 @@ def test_an_item_that_kills_its_worker_fails_alone() -> None:
     assert results[:2] + results[3:] == [0, -1, -3, -4]
     assert isinstance(results[2], Failure)
     assert "worker process died" in results[2].reason
+
+
+def take_time(x: int) -> int:
+    if x == 1:
+        threading.Event().wait()
+    return x
+
+
+def test_an_item_that_hangs_fails_alone() -> None:
+    results = map_items(take_time, range(3), ExecutionParams(workers=2, timeout=2), "hang")
+    assert results[0] == 0
+    assert results[2] == 2
+    assert isinstance(results[1], Failure)
+    assert "more than 2 s (execution.timeout)" in results[1].reason
+
+
+def find_the_disk_full(x: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device", "there")
+
+
+@pytest.mark.parametrize("execution", [ExecutionParams(workers=2), ExecutionParams(backend="inline")])
+def test_a_full_disk_is_no_fault_of_a_clip(execution: ExecutionParams) -> None:
+    with pytest.raises(OSError, match="No space left on device: 'there'"):
+        map_items(find_the_disk_full, range(3), execution, "full")
+
+
+def test_without_shared_memory_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "ProcessPoolExecutor", lambda *_, **__: find_the_disk_full(0))
+    with pytest.raises(InputError, match=r"/dev/shm.*--shm-size"):
+        map_items(square, range(2), ExecutionParams(workers=2), "square")
 
 
 def leave_a_mark(folder: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -24,6 +25,11 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
         interrupted()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_disk_that_is_full_is_told_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*out\.bin'"), atomic(tmp_path / "out.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_written_files_follow_the_umask(tmp_path: Path) -> None:
