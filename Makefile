@@ -25,7 +25,7 @@ repro: .venv/.installed ## Install the pins and rebuild every result
 test: repro .venv/.tested ## Rebuild every result and run the tests
 	python -m pytest
 
-bench: .venv/.tested ## Time every step beside its alternative on this machine
+bench: .venv/.tested ## Time every step beside its alternative on this machine, and draw README's chart (docs/scaling.md)
 	python -m benchmarks.speed
 	python -m avs verify --write
 

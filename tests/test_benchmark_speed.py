@@ -13,6 +13,7 @@ from benchmarks.speed import __main__ as bench
 from benchmarks.speed import ave_size, chart
 from benchmarks.speed.step import Clock, Limit, Step, load, measured
 
+ROOT = Path(__file__).resolve().parents[1]
 ROW = {"goal": 5, "ours": 1.0, "alternative": 6.0, "ratio": 6.0, "limit": 8.0, "limit_is": "a rate"} | dict.fromkeys(
     ("what", "alternative_is"), "words"
 )
@@ -116,3 +117,10 @@ def test_the_chart_and_the_tables_tell_goals_limits_and_what_is_open(tmp_path: P
         "| nothing to do | 1 s | 6 s | 0.5 | 0.67 not met | 8.0 |",
     ]
     assert "**Open**: no device." in chart.words(figures)
+
+
+def test_the_committed_figures_have_every_step() -> None:
+    figures = json.loads((ROOT / "docs/results/benchmarks.json").read_text())
+    for name in bench.STEPS:
+        assert {"ours", "alternative", "ratio", "limit"} <= set(figures[name])
+        assert (figures[name]["ratio"] is None) == ("open" in figures[name])

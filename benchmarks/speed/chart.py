@@ -76,12 +76,16 @@ def table(figures: Mapping[str, Any]) -> str:
             continue
         row = figures[name]
         if row["ratio"] is None:
-            lines.append(f"| {NAMES[name]} | open | | | {row['goal']} | |")
+            lines.append(f"| {NAMES[name]} | open | | | {row['goal'] or ''} | |")
             continue
         met = "" if row["goal"] is None else f"{row['goal']:g} {'✓' if row['ratio'] >= row['goal'] else 'not met'}"
-        cells = [f"{row['ours']:.3g} s", f"{row['alternative']:.3g} s", f"{row['ratio']:.3g}", met]
+        cells = [_seconds(row["ours"]), _seconds(row["alternative"]), f"{row['ratio']:.3g}", met]
         lines.append(f"| {NAMES[name]} | {' | '.join(cells)} | {row['limit'] or ''} |")
     return "\n".join(lines)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
 
 
 def words(figures: Mapping[str, Any]) -> str:
