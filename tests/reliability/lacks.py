@@ -26,9 +26,7 @@ def needs() -> str | None:
     return None if shutil.which("mount") and shutil.which("unshare") else "mount and unshare are not installed"
 
 
-def trial(
-    scenario: Scenario, reference: Reference, seed: int, folder: Path, lack: str | None = None
-) -> dict[str, Any]:
+def trial(scenario: Scenario, reference: Reference, seed: int, folder: Path, lack: str | None = None) -> dict[str, Any]:
     """lack: otherwise drawn by the seed."""
     draw = random.Random(seed)
     name = lack or draw.choice(sorted(LACKS))
