@@ -35,7 +35,9 @@ TINY: Mapping[str, Any] = {
     "speech_data.demo.test": 2,
     "speech_data.demo.speakers": 2,
     "avsr.max_steps": 4,
-    "avsr.conditions": ["clean", "snr_0"],
+    "avsr.conditions": ["clean", "talker_0"],
+    "avsr.voices": 1,
+    "p0.resamples": 200,
     "execution.workers": 2,
 }
 
