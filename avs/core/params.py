@@ -52,7 +52,9 @@ def read_part(cls: type[T], path: str | os.PathLike[str] = "params.yaml") -> T |
 
 def mark_right(path: str | os.PathLike[str] = "params.yaml") -> None:
     """Remember that all of the file was found right."""
-    ItemStore(_RIGHT).save(_state(path), b"")
+    right, state = ItemStore(_RIGHT), _state(path)
+    if state not in right:
+        right.save(state, b"")
 
 
 def _state(path: str | os.PathLike[str]) -> str:

@@ -162,7 +162,7 @@ def _end_rest(leader: int) -> None:
 
 
 def items(store: Path) -> dict[Path, int]:
-    """Finished items, and when each was written; but for kept shards, which are second names of outs and go with them."""
+    """Finished items, and when each was written; kept shards, which are second names of outs, go with those."""
     found = (path for path in store.glob("*/??/*") if path.parts[-3] != "shards")
     files = [path for path in found if path.is_file() and not path.name.startswith(".")]
     return {path: path.stat().st_mtime_ns for path in files}
