@@ -131,7 +131,8 @@ def trial(scenario: Scenario, reference: Reference, seed: int, folder: Path) -> 
         found.append(f"does not go on: {done.said[-300:]}")
     elif project.digests(work, scenario.outs) != reference.outs:
         found.append("ends otherwise than undisturbed")
-    return row | ({"fault": "; ".join(found)} if found or row["lost"] else {})
+    found += [f"{row['lost']} finished items lost"] * bool(row["lost"])
+    return row | ({"fault": "; ".join(found)} if found else {})
 
 
 def _killed(work: Path, store: Path, scenario: Scenario, after: float, whole: bool, found: list[str]) -> int:
