@@ -15,11 +15,7 @@ def table(figures: dict[str, Any]) -> str:
         ("a lack: disk, permission, memory", lacks, f"{_refused(lacks)} ended with a clear error, all went on after"),
         ("two at once on one store", two, "the same bytes as one alone"),
         ("the same seed, spread otherwise", figures["same"], _same(figures["same"])),
-        (
-            "long use",
-            soak,
-            f"memory grew by {_percent(soak['growth']['mib'])}, open files by {_percent(soak['growth']['handles'])}",
-        ),
+        ("long use", soak, _long(soak)),
     ]
     lines = ["| trials | runs | seeds | faults | |", "|---|---|---|---|---|"]
     return "\n".join(lines + [_line(*row) for row in rows])
@@ -38,6 +34,13 @@ def _refused(lacks: dict[str, Any]) -> int:
 def _same(same: dict[str, Any]) -> str:
     here = [row for row in same["variants"].values() if "largest" not in row]
     return f"{same['outs']} outs, {sum(len(row['differ']) for row in here)} of them other bytes on this machine"
+
+
+def _long(soak: dict[str, Any]) -> str:
+    left, one = soak["last"], soak["one_process"]
+    stayed = left["processes"] + left["files"] + left["semaphores"]
+    handles = one["end"]["handles"] - one["begin"]["handles"]
+    return f"memory {_percent(soak['growth']['mib'])}, {stayed} things left; in one process {handles:+d} open files"
 
 
 def _percent(ratio: float) -> str:
