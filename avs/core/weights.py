@@ -23,7 +23,6 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -177,8 +176,7 @@ def _download_pypi(source: _Source, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--retries", "1"]
     command += ["--no-deps", "--require-hashes", "-r", str(requirement), "-d", str(target)]
     bar = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
-    limited = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
-    done = subprocess.run(command, stdout=bar, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=limited)
+    done = subprocess.run(command, stdout=bar, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=_limit_files)
     if done.returncode == 0:
         (package,) = target.iterdir()
         package.replace(folder / source.file_name)
@@ -187,6 +185,14 @@ def _download_pypi(source: _Source, folder: Path) -> None:
     else:
         errors = [line for line in done.stderr.splitlines() if re.match("ERROR: (?!Exception:)", line)]
         raise download.UnreachableError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
+
+
+def _limit_files() -> None:
+    """In pip's process: no file grows beyond the limit, or a smaller one that is set there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (MAX_BYTES if soft == resource.RLIM_INFINITY else min(soft, MAX_BYTES), hard)
+    )
 
 
 def _download_https(source: _Source, folder: Path) -> None:
