@@ -23,14 +23,19 @@ CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 OTHER = "0" * 64
 URL = f"https://models.test/v1/net.pt?download=true#sha256={DIGEST}"
+HUB = f"hf:org/repo/sub/net.pt@v2#sha256={DIGEST}"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, from an offset where asked; `cut` ends the answer early, `status` refuses it."""
+    """Serves CONTENT, from an offset where asked; `cut` ends the answer early, `status` refuses it, `elsewhere`
+    redirects; `length` is announced in place of the true one."""
 
     cut: int | None = None
     status: int = 200
+    elsewhere: str = ""
+    length: str = ""
     ranges: list[str | None]
+    tokens: list[str | None]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,12 +44,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)
+        self.server.tokens.append(self.headers.get("Authorization"))
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         status = self.server.status if self.server.status != 200 else 206 if asked else 200
-        status = 416 if start >= len(CONTENT) else status
+        status = 302 if self.server.elsewhere else 416 if start >= len(CONTENT) else status
         body = CONTENT[start:] if status < 300 else b""
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", self.server.length or str(len(body)))
+        if self.server.elsewhere:
+            self.send_header("Location", self.server.elsewhere)
         if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.end_headers()
@@ -58,9 +66,9 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """An http server on this machine that stands for https://models.test."""
     running = Server(("127.0.0.1", 0), Handler)
-    running.ranges = []
+    running.ranges, running.tokens = [], []
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), download.SafeRedirects)
 
     class Opener:
         def open(self, request: urllib.request.Request, timeout: float) -> Any:
@@ -197,6 +205,12 @@ def test_size_limit(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         list(download.chunks(io.BytesIO(CONTENT), "unannounced", 5000))
 
 
+@pytest.mark.parametrize("length", ["many", "-1"])
+def test_a_size_that_is_none_is_not_believed(length: str, server: Server, tmp_path: Path) -> None:
+    server.length = length
+    assert weights.fetch(URL, folder=tmp_path).read_bytes() == CONTENT
+
+
 def test_says_what_the_server_answers(server: Server, tmp_path: Path) -> None:
     server.status = 404
     with pytest.raises(InputError, match=r"net.pt: cannot be fetched \(HTTP 404 Not Found\)"):
@@ -207,7 +221,7 @@ def test_says_what_the_server_answers(server: Server, tmp_path: Path) -> None:
     ("source", "name", "origin"),
     [
         (URL, "net.pt", "https://models.test/v1/net.pt"),
-        (f"hf:org/repo/sub/net.pt@v2#sha256={DIGEST}", "net.pt", "org/repo/sub/net.pt@v2"),
+        (HUB, "net.pt", "org/repo/sub/net.pt@v2"),
         (f"pypi:tiny-net==1.0#sha256={DIGEST}", "tiny-net-1.0", "pip download --no-deps tiny-net==1.0"),
     ],
 )
@@ -239,14 +253,50 @@ def test_a_wrong_file_put_by_hand_is_not_used_and_not_removed(tmp_path: Path) ->
         ("https://models.test/net.pt", "127.0.0.1", "not a public address"),
         ("https://models.test/net.pt", "10.1.2.3", "not a public address"),
         ("https://models.test/net.pt", "169.254.169.254", "not a public address"),
+        ("https://models.test/net.pt", "100.64.0.1", "not a public address"),
+        ("https://models.test/net.pt", "0.0.0.0", "not a public address"),
+        ("https://models.test/net.pt", "::1", "not a public address"),
+        ("https://models.test/net.pt", "::ffff:127.0.0.1", "not a public address"),
+        ("https://models.test/net.pt", "fd00::1", "not a public address"),
         ("https://models.test/net.pt", "fe80::1%eth0", "not a public address"),
+        ("file:///etc/hostname", "93.184.215.14", "not https"),
+        ("ftp://models.test/net.pt", "93.184.215.14", "not https"),
     ],
 )
 def test_refuses_redirects(url: str, address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", (address, 0))])
     request = urllib.request.Request("https://models.test/")
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(download.UnreachableError, match=message):
         download.SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
+
+
+def test_one_private_address_of_several_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(0, 0, 0, "", (address, 0)) for address in ("93.184.215.14", "10.1.2.3")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+    with pytest.raises(download.UnreachableError, match="not a public address"):
+        download._check_redirect("https://models.test/net.pt")
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "reason"),
+    [
+        ("http://127.0.0.1/", "is refused: not https"),
+        ("/other", "is refused: not https"),  # of this server, which is asked without TLS
+        ("https://127.0.0.1/", "is refused: not a public address"),
+        ("https://2130706433/", "is refused: not a public address"),
+        ("file:///etc/hostname", "is not allowed"),
+    ],
+)
+def test_a_redirect_astray_leaves_what_has_arrived(elsewhere: str, reason: str, server: Server, tmp_path: Path) -> None:
+    server.cut = 1000
+    with pytest.raises(InputError, match="run again to resume"):
+        weights.fetch(URL, folder=tmp_path)
+    server.cut, server.elsewhere = None, elsewhere
+    with pytest.raises(InputError, match=rf"net.pt: cannot be fetched \(.* {reason}\). Get it from https:"):
+        weights.fetch(URL, folder=tmp_path)
+    server.elsewhere = ""
+    assert weights.fetch(URL, folder=tmp_path).read_bytes() == CONTENT
+    assert server.ranges[-1] == "bytes=1000-"
 
 
 def test_follows_redirects_to_public_https(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +306,15 @@ def test_follows_redirects_to_public_https(monkeypatch: pytest.MonkeyPatch) -> N
     followed = download.SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
     assert followed.full_url == url
     assert followed.get_header("Range") == "bytes=5-"
+
+
+def test_a_token_goes_to_its_own_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", ("93.184.215.14", 0))])
+    request = urllib.request.Request("https://models.test/")
+    request.add_unredirected_header("Authorization", "Bearer secret")
+    url = "https://mirror.test/net.pt"
+    followed = download.SafeRedirects().redirect_request(request, None, 302, "Found", {}, url)
+    assert followed.get_header("Authorization") is None
 
 
 def test_package_and_its_members(index: Path, tmp_path: Path) -> None:
@@ -280,6 +339,12 @@ def test_wrong_package_digest_keeps_nothing(index: Path, tmp_path: Path) -> None
     assert [file.name for file in (tmp_path / "weights" / OTHER).iterdir()] == [".lock"]
 
 
+def test_the_size_limit_holds_for_packages(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "MAX_BYTES", 5000)
+    with pytest.raises(InputError, match=r"cannot be fetched .*File too large"):
+        weights.fetch(f"pypi:tiny-net==1.0#sha256={weights.sha256_file(index)}", folder=tmp_path / "weights")
+
+
 def test_sdist_members(tmp_path: Path) -> None:
     package = tmp_path / "tiny-net-1.0"
     with tarfile.open(package, "w:gz") as archive:
@@ -296,18 +361,38 @@ def test_sdist_members(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["net.bin"]
 
 
-def test_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
+def test_hugging_face(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     asked = []
+    resume = download.resume
+    monkeypatch.setattr(download, "resume", lambda url, *a, **options: (asked.append(url), resume(url, *a, **options)))
+    server.cut = 1000
+    with pytest.raises(InputError, match="run again to resume"):
+        weights.fetch(HUB, folder=tmp_path)
+    server.cut = None
+    assert weights.fetch(HUB, folder=tmp_path).read_bytes() == CONTENT
+    assert asked == ["https://huggingface.co/org/repo/resolve/v2/sub/net.pt"] * 2
+    assert server.ranges == [None, "bytes=1000-"]
+    assert server.tokens == ["Bearer hf_secret"] * 2
 
-    def download(repo: str, file: str, *, revision: str | None, local_dir: Path) -> str:
-        asked.append((repo, file, revision))
-        (local_dir / "sub").mkdir(parents=True)
-        (local_dir / file).write_bytes(CONTENT)
-        return str(local_dir / file)
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    path = weights.fetch(f"hf:org/repo/sub/net.pt@v2#sha256={DIGEST}", folder=tmp_path)
-    assert path.read_bytes() == CONTENT
-    assert asked == [("org/repo", "sub/net.pt", "v2")]
+def test_the_size_limit_holds_for_hugging_face(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(weights, "MAX_BYTES", 5000)
+    with pytest.raises(InputError, match=r"net.pt: larger than the limit of 5000 bytes"):
+        weights.fetch(HUB, folder=tmp_path)
+
+
+def test_hugging_face_is_asked_over_https_for_what_may_be_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(InputError, match=r"weights source \(hf:org/a--b/net.pt\)"):
+        weights.fetch(f"hf:org/a--b/net.pt#sha256={DIGEST}", folder=tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.test")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://hub.test/{repo_id}/{revision}/{filename}"
+    )
+    with pytest.raises(InputError, match=r"HF_ENDPOINT \(http://hub.test\) must begin with https://"):
+        weights.fetch(HUB, folder=tmp_path)

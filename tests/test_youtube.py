@@ -29,6 +29,7 @@ from avs.preprocess import preprocess
 
 ROOT = Path(__file__).resolve().parents[1]
 INLINE = ExecutionParams(backend="inline")
+HTTP = youtube.FORMAT.replace("https", "http")
 HEADER = "video\tlabel\tstart\tend\tsplit\tclip_start"
 
 
@@ -75,6 +76,7 @@ def server(video: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setattr(youtube, "URL", f"http://127.0.0.1:{running.server_port}/{{id}}.mp4")
     monkeypatch.setattr(youtube, "EXTRACTORS", ["generic"])
+    monkeypatch.setattr(youtube, "FORMAT", HTTP)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     yield running
@@ -133,6 +135,13 @@ def test_what_is_gone_is_told_and_not_asked_for_again(server: Any, rows: Any) ->
     asked = len(server.asked)
     installed(rows(*lines))
     assert len(server.asked) == asked
+
+
+def test_only_https_is_taken(server: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(youtube, "FORMAT", HTTP.replace("http", "https"))
+    clips, (failed,) = installed(rows("bbbbbbbbbbb\tDog\t0\t2\ttrain\t0", retries=0))
+    assert clips == []
+    assert "Requested format is not available" in failed.reason
 
 
 def test_refusals_stop_the_run_which_goes_on_later(server: Any, rows: Any, capsys: Any) -> None:

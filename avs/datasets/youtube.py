@@ -34,8 +34,8 @@ TERMS = (
 )
 URL = "https://www.youtube.com/watch?v={id}"
 EXTRACTORS = ["youtube"]  # of yt-dlp, so that nothing else is ever followed
-# One file over plain http: streams in pieces go on as long as a broadcast does.
-FORMAT = "(18/best[height<=480]/best)[protocol~='^https?$']"
+# One file over https: streams in pieces go on as long as a broadcast does.
+FORMAT = "(18/best[height<=480]/best)[protocol=https]"
 MAX_BYTES = 2 << 30
 _ID = re.compile(r"[\w-]{11}", re.ASCII)
 # What says "not now" comes first: one such message begins with "Video unavailable".
