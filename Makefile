@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro test bench image check-image lint lock clean
+.PHONY: help repro test bench torture audit image check-image lint lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -28,6 +28,14 @@ test: repro .venv/.tested ## Rebuild every result and run the tests
 bench: .venv/.tested ## Time every step beside its alternative on this machine, and draw README's chart (docs/scaling.md)
 	python -m benchmarks.speed
 	python -m avs verify --write
+
+torture: .venv/.tested ## Kills, hostile files, lacks and long use, for hours; goes on where it stopped (docs/reliability.md)
+	python -m tests.reliability
+	python -m avs verify --write
+
+audit: ## Ask a database of known vulnerabilities about the locks (needs the network; docs/licences.md)
+	$(PYTHON) -m venv .audit && .audit/bin/python -m pip install --quiet pip-audit
+	.audit/bin/pip-audit --no-deps --disable-pip -r requirements.lock -r cuda.lock -r test.lock
 
 image: ## Build the container's image, avs:cpu (docs/containers.md)
 	AVS_REVISION=$$(git rev-parse HEAD) docker compose --file docker/compose.yaml build cpu
