@@ -368,8 +368,11 @@ def jpeg(frame: np.ndarray) -> bytes:
 
 
 def unjpeg(data: bytes) -> np.ndarray:
-    """The RGB picture, uint8 [H,W,3], of a JPEG file's bytes."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    """The RGB picture, uint8 [H,W,3], of a JPEG file's bytes. Raises MediaError for one that is too large."""
+    image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    if max(image.size) > MAX_SIDE:
+        raise MediaError(f"picture of {image.width}x{image.height} exceeds {MAX_SIDE} a side")
+    return np.asarray(image.convert("RGB"))
 
 
 def wav(samples: np.ndarray) -> bytes:
