@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from avs.core.clips import Clip, Failed, locate, read_table, write_table
 from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams, Failure, map_items
 from avs.core.media import MediaError, jpeg, read_media, unjpeg, unwav, wav
-from avs.core.shards import SHARD_BYTES, Facts, Named, pack_shards, packed, read_first, read_members
+from avs.core.shards import SHARD_BYTES, Facts, Named, item_at, pack_shards, packed, read_first, read_members
 from avs.core.store import ItemStore, atomic, item_key, sha256_file
 
 VERSION = 2  # raise when the frames, sound or flags of a clip change; 2: `damaged` is not told of frames passed over
@@ -89,24 +90,22 @@ class MediaShards:
 
     def waveform(self, clip: MediaClip) -> np.ndarray:
         """float32 [T * 16000] in [-1, 1]."""
-        with (self._folder / clip.shard).open("rb", buffering=0) as file:
-            file.seek(clip.offset)
+        with item_at(self._folder / clip.shard, clip.offset, buffering=0) as file:
             name, content = read_first(file)
-        if name != f"{clip.key}/audio.wav":
-            raise InputError(f"{clip.shard}, byte {clip.offset}: {name!r} is not the sound of {clip.key}{_AGAIN}")
-        return np.multiply(unwav(content), np.float32(2**-15), dtype=np.float32)
+            if name != f"{clip.key}/audio.wav":
+                raise InputError(f"{clip.shard}, byte {clip.offset}: {name!r} is not the sound of {clip.key}{_AGAIN}")
+            return np.multiply(unwav(content), np.float32(2**-15), dtype=np.float32)
 
     def frames(self, clip: MediaClip) -> list[np.ndarray]:
         """T frames, uint8 [H, W, 3], RGB."""
-        files = self.files(clip)
-        return [unjpeg(files[name]) for name in _frame_names(clip.seconds)]
+        with item_at(self._folder / clip.shard, clip.offset) as file:
+            files = _files(file, clip)
+            return [unjpeg(files[name]) for name in _frame_names(clip.seconds)]
 
     def files(self, clip: MediaClip) -> dict[str, bytes]:
         """`audio.wav` and `frames/0.jpg`, `frames/1.jpg`, …, as they are in the shard."""
-        with (self._folder / clip.shard).open("rb") as file:
-            file.seek(clip.offset)
-            found = dict(read_members(file, 1 + clip.seconds))
-        return {name: found[f"{clip.key}/{name}"] for name in ("audio.wav", *_frame_names(clip.seconds))}
+        with item_at(self._folder / clip.shard, clip.offset) as file:
+            return _files(file, clip)
 
     def export(self, name: str, folder: Path) -> MediaClip:
         """Write the files of a clip, named by its key or by a video that has one row, into a folder.
@@ -121,6 +120,11 @@ class MediaShards:
             with atomic(folder / file) as out:
                 out.write(content)
         return found[0]
+
+
+def _files(file: IO[bytes], clip: MediaClip) -> dict[str, bytes]:
+    found = dict(read_members(file, 1 + clip.seconds))
+    return {name: found[f"{clip.key}/{name}"] for name in ("audio.wav", *_frame_names(clip.seconds))}
 
 
 def _frame_names(seconds: int) -> list[str]:

@@ -40,6 +40,17 @@ def test_an_alien_table_is_refused_with_its_line(tmp_path: Path) -> None:
         read_table(tmp_path / "t.tsv", Clip)
     with pytest.raises(InputError, match="dvc repro"):
         read_table(tmp_path / "absent.tsv", Clip)
+    (tmp_path / "t.tsv").write_text("key\tvideo\treason\n" + "x" * 200_000)
+    with pytest.raises(InputError, match=r"t\.tsv, line 1: not a Failed row: field larger than field limit"):
+        read_table(tmp_path / "t.tsv", Failed)
+    write_table(tmp_path / "t.tsv", [clip(end=9)], Clip)
+    text = (tmp_path / "t.tsv").read_text()
+    for seconds in ("0", "9" * 30):
+        (tmp_path / "t.tsv").write_text(text.replace("\t10\t", f"\t{seconds}\t"))
+        with pytest.raises(
+            InputError, match=rf"t\.tsv, line 2: not a Clip row: seconds \({seconds}\) must be from 1 to"
+        ):
+            read_table(tmp_path / "t.tsv", Clip)
 
 
 def test_failures_are_tolerated_up_to_the_limit() -> None:

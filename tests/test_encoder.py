@@ -12,11 +12,12 @@ import torch
 from golden_fill import fill_array, wave
 from PIL import Image
 
+from avs.core.checkpoint import read_tensors
 from avs.core.errors import InputError
 from avs.core.weights import digest
 from avs.vision.efficientnet import EfficientNetLite0
 from avs.vision.encoder import Encoder, load_encoder
-from avs.vision.vit import OpenClipViT, TimmViT, clip_tower, read_clip
+from avs.vision.vit import OpenClipViT, TimmViT, clip_tower
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"image_size": 224, "layers": 3, "width": 64, "head_width": 16, "mlp_ratio": 2.0, "patch_size": 16}
@@ -182,7 +183,7 @@ def test_openai_archive_gives_the_tensors_of_its_tower(tmp_path: Path) -> None:
     whole = Whole().eval()
     with torch.no_grad():
         torch.jit.trace(whole, torch.zeros(1, 3, 224, 224)).save(tmp_path / "ViT.pt")
-    tower = clip_tower(read_clip(tmp_path / "ViT.pt"))
+    tower = clip_tower(read_tensors(tmp_path / "ViT.pt"))
     expected = whole.visual.state_dict()
     assert tower.keys() == expected.keys()
     assert all(torch.equal(tower[key], expected[key]) for key in expected)

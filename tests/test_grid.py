@@ -64,9 +64,10 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (tmp_path / "s1/odd.mpg").write_bytes(b"")
     with pytest.raises(InputError, match=r"odd\.mpg: no alignment of it, and its name spells no sentence"):
         opened(tmp_path).utterances()
-    (tmp_path / "s1/odd.align").write_text("0 100 sil\n100 word\n")
-    with pytest.raises(InputError, match=r"odd\.align, line 2: must be start, end and word"):
-        opened(tmp_path).utterances()
+    for line in ("100 word", f"0 {'9' * 400} word"):
+        (tmp_path / "s1/odd.align").write_text(f"0 100 sil\n{line}\n")
+        with pytest.raises(InputError, match=r"odd\.align, line 2: must be start, end and word"):
+            opened(tmp_path).utterances()
     (tmp_path / "s1/odd.mpg").rename(tmp_path / "odd.mpg")
     with pytest.raises(InputError, match=r"in no folder of a speaker"):
         opened(tmp_path).utterances()

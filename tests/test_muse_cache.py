@@ -192,3 +192,7 @@ def test_a_folder_without_features_and_torn_ones_are_named(media: Path, tmp_path
     np.save(tmp_path / "out/features.npy", np.zeros((15, 512), np.float32))
     with pytest.raises(InputError, match=r"\[15, 512\] is not what meta.json says"):
         MuseFeatures(tmp_path / "out")
+    path = tmp_path / "out/features.npy"
+    path.write_bytes(path.read_bytes().replace(b"}", b"("))  # NumPy reads its header as Python does
+    with pytest.raises(InputError, match=r"out: holds no MuSE features: .*dvc repro -f muse_precompute"):
+        MuseFeatures(tmp_path / "out")

@@ -13,6 +13,7 @@ from avs.audio.eventness import EventnessParams
 from avs.audio.scoring import score_clips
 from avs.config import load_config
 from avs.core.clips import Clip, Failed, write_table
+from avs.core.errors import InputError
 from avs.core.execute import ExecutionParams
 from avs.core.media import jpeg, read_media, unjpeg, write_media
 from avs.core.store import raw_root, sha256_file
@@ -88,6 +89,20 @@ def test_only_new_clips_are_decoded(clips: list[Clip], tiny_videos: Path, tmp_pa
     assert preprocess(clips[:2], tiny_videos, tmp_path / "out", INLINE)[2] == 2
     assert preprocess(clips[:3], tiny_videos, tmp_path / "out", INLINE)[2] == 1
     assert preprocess(clips, tiny_videos, tmp_path / "out", INLINE)[2] == 0
+
+
+def test_a_damaged_shard_is_named(clips: list[Clip], tiny_videos: Path, tmp_path: Path) -> None:
+    preprocess(clips[:1], tiny_videos, tmp_path / "out", INLINE)
+    shards, path = shards_of(tmp_path / "out"), tmp_path / "out/shard-00000.tar"
+    whole = path.read_bytes()
+    picture = whole.index(b"\xff\xd8")
+    for damaged in (b"", whole[:1000], bytes(512) + whole[512:], whole[: picture + 50] + bytes(len(whole) - picture)):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"shard-00000\.tar, byte 0: damaged, or another file: .*run: dvc repro"):
+            shards.frames(shards.clips[0])
+    path.write_bytes(whole[:700])
+    with pytest.raises(InputError, match=r"shard-00000\.tar, byte 0: damaged"):
+        shards.waveform(shards.clips[0])
 
 
 def test_bad_clips_become_failure_rows(clips: list[Clip], tiny_videos: Path, tmp_path: Path) -> None:

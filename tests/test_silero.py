@@ -67,7 +67,7 @@ def test_every_length_has_its_seconds() -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "net.pt")
-    with pytest.raises(InputError, match=r"net.pt: cannot be read as TorchScript"):
+    with pytest.raises(InputError, match=r"net\.pt: tensors do not fit .*15 missing from the file"):
         SileroNetwork(tmp_path / "net.pt")
     torch.jit.script(torch.nn.Conv1d(1, 2, 3)).save(str(tmp_path / "conv.jit"))
     with pytest.raises(InputError, match=r"conv\.jit: tensors do not fit .*15 missing from the file"):

@@ -162,6 +162,71 @@ def test_refuses_claims_that_a_file_cannot_hold(
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]
 
 
+class Script(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = torch.nn.Linear(3, 2)
+        self.again = self.twice
+        self.norm = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
+        self.sizes = [1, 2]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.again(self.twice(x)))[: self.sizes[0]]
+
+
+class WritingScript(torch.nn.Module):
+    """TorchScript may set its own state, and write files with it, while it is loaded."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.weight, self.path = torch.nn.Parameter(torch.ones(2)), path
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, str]:
+        return self.weight, self.path
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, str]) -> None:
+        self.weight, self.path = state
+        self.training = False
+        torch.save(self.weight, self.path)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_of_torchscript_the_tensors_are_read(tmp_path: Path) -> None:
+    script = torch.jit.script(Script())
+    script.save(str(tmp_path / "net.pt"))
+    expected, found = script.state_dict(), read_pickle(tmp_path / "net.pt")
+    assert found.keys() == expected.keys() | {"again.weight", "again.bias"}
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_does_not_run(tmp_path: Path) -> None:
+    torch.jit.script(WritingScript(str(tmp_path / "ran"))).save(str(tmp_path / "net.pt"))
+    with pytest.raises(InputError, match="is TorchScript that keeps its state as"):
+        read_pickle(tmp_path / "net.pt")
+    assert not (tmp_path / "ran").exists()
+    torch.jit.load(tmp_path / "net.pt")
+    assert (tmp_path / "ran").exists()  # so there was something to refuse
+
+
+def test_modules_that_hold_each_other_have_an_end(tmp_path: Path) -> None:
+    """A hundred modules, each in the one before it twice; and one that is in itself."""
+    module = b"c__torch__\nM\n)\x81"
+    doubled = module + b"}b" + b"q\0"
+    for n in range(100):
+        doubled += module + b"}(X\1\0\0\0ah%cX\1\0\0\0bh%cub" % (n, n) + b"q" + bytes([n + 1])
+    within = module + b"q\0}X\1\0\0\0ah\0sb"
+    for content in (doubled, within):
+        path = archive(tmp_path / "net.pt", b"\x80\2" + content + b".", **{"net/constants.pkl": b"\x80\2)."})
+        with pytest.raises(InputError, match="is TorchScript with names of over"):
+            read_pickle(path)
+
+
 def test_refuses_compression(tmp_path: Path) -> None:
     bomb = {"net/data/0": bytes(1 << 16)}
     with pytest.raises(InputError, match="compressed"):

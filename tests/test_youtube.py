@@ -305,6 +305,9 @@ def test_rows_of_ave_get_their_place_from_audioset(tmp_path: Path, rows: Any) ->
     ]
     lines, absent = located(ave, [path])
     assert (lines, absent) == ([HEADER, "-aaaaaaaaaa\tDog\t0\t9\ttrain\t30"], 1)
+    path.write_text("YTID, start_seconds\n")
+    with pytest.raises(InputError, match=r"eval_segments\.csv: cannot be read as a list of AudioSet's segments"):
+        located(ave, [path])
 
 
 def test_wrong_parameters_are_refused() -> None:

@@ -18,8 +18,7 @@ from torch.nn import functional
 from avs.audio.audioset import require_rate
 from avs.audio.backend import Backend, Scale, backend
 from avs.core import weights as weight_files
-from avs.core.checkpoint import load_strict
-from avs.core.errors import InputError
+from avs.core.checkpoint import load_strict, read_tensors
 from avs.core.execute import one_thread
 
 # Not the .safetensors beside it: those are other weights, and differ by up to 0.1 from the model that the package runs.
@@ -112,9 +111,7 @@ class SileroNetwork(nn.Module):
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """The tensors of the 16 kHz detector in a TorchScript file, which is no pickle: no Python runs."""
-    try:
-        tensors = torch.jit.load(file, map_location="cpu").state_dict()
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as TorchScript: {str(error).splitlines()[0]}") from None
-    return {name.removeprefix("_model."): value for name, value in tensors.items() if name.startswith("_model.")}
+    """The tensors of the 16 kHz detector in a TorchScript file, of which nothing runs."""
+    return {
+        name.removeprefix("_model."): value for name, value in read_tensors(file).items() if name.startswith("_model.")
+    }

@@ -19,7 +19,7 @@ from avs.core.clips import read_table, write_table
 from avs.core.errors import InputError
 from avs.core.execute import progress
 from avs.core.media import unwav, wav
-from avs.core.shards import add_member, read_members, write_shards
+from avs.core.shards import add_member, item_at, read_members, write_shards
 from avs.core.store import item_key, write_json
 from avs.lips.media import SpeechClip
 
@@ -83,10 +83,9 @@ class Mixtures:
         row = self.rows.get((clip, condition))
         if row is None:
             raise InputError(f"{self._folder}: no mixture {condition!r} of clip {clip!r}: write them first")
-        with (self._folder / row.shard).open("rb") as file:
-            file.seek(row.offset)
+        with item_at(self._folder / row.shard, row.offset) as file:
             ((_, content),) = read_members(file, 1)
-        return unwav(content).astype(np.float32) * np.float32(row.scale / 32768)
+            return unwav(content).astype(np.float32) * np.float32(row.scale / 32768)
 
     def check(self, clips: Sequence[SpeechClip]) -> None:
         """Raise InputError where a clip has no mixture under some condition, or is not what it was."""

@@ -16,6 +16,7 @@ from avs.core.store import atomic
 
 BACKGROUND = 0
 SPLITS = ("train", "val", "test")
+MAX_SECONDS = 24 * 3600  # of a clip
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Clip:
     media: str = ""
     flags: str = ""
     clip_start: float = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= MAX_SECONDS:
+            raise ValueError(f"seconds ({self.seconds}) must be from 1 to {MAX_SECONDS}")
 
     def event(self) -> np.ndarray:
         """Bool [T]: segment [t, t+1) carries the label iff it overlaps [start, end)."""
@@ -77,7 +82,7 @@ def read_table(path: Path, cls: type[Row]) -> list[Row]:
             return [cls(**{name: types[name](value) for name, value in row.items()}) for row in reader]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror} (run: dvc repro)") from error
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, csv.Error) as error:
         raise InputError(f"{path}, line {reader.line_num}: not a {cls.__name__} row: {error}") from error
 
 

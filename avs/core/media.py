@@ -29,6 +29,9 @@ from avs.core.store import atomic
 Frame = TypeVar("Frame", av.VideoFrame, av.AudioFrame)
 RATE = 16_000
 MAX_SIDE = 8192
+MAX_PIXELS = MAX_SIDE * 4608  # 8K; some decoders keep sixteen pictures
+MAX_BYTES = 1 << 30  # of a clip's pictures; a decoder may keep as much again
+MAX_SOUND = 6 * 3600  # seconds of a file of sound: a slow rate makes many samples of few bytes
 # Playlists and scripted formats, which can name other files or addresses, are not among them.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,ogg,asf,wav,mp3,aac,flac"
 _GAP = RATE // 20  # jumps in audio time stamps up to 50 ms are jitter
@@ -79,7 +82,10 @@ def read_sound(path: Path) -> np.ndarray:
         if stream is None:
             raise MediaError("no audio stream")
         origin = max(container.start_time or 0, 0) / av.time_base
-        sound = Sound((container.duration or 0) // av.time_base, origin)
+        seconds = (container.duration or 0) // av.time_base
+        if seconds > MAX_SOUND:
+            raise MediaError(f"{seconds} s of sound, more than {MAX_SOUND}")
+        sound = Sound(seconds, origin)
         decode(container, {stream: sound})
         sound.finish()
     return sound.samples
@@ -92,7 +98,8 @@ def _read(
         origin = max(container.start_time or 0, 0) / av.time_base + start
         pictures, sound = Pictures(num_seconds, origin), Sound(num_seconds, origin)
         watch = pictures.spare if spare else _let_pass
-        return pictures, sound, feed(container, pictures, sound, origin, seek=seek, watch=watch)
+        pixels = min(MAX_PIXELS, MAX_BYTES // (3 * num_seconds))
+        return pictures, sound, feed(container, pictures, sound, origin, seek=seek, watch=watch, pixels=pixels)
 
 
 def _let_pass(packet: av.Packet) -> None:
@@ -107,12 +114,13 @@ def feed(
     *,
     seek: bool,
     watch: Callable[[Any], None] = _let_pass,
+    pixels: int = MAX_PIXELS,
 ) -> bool:
     """Decode into a sink of pictures and one of sound, with `seek` from a run-up to `origin` on; whether damaged.
 
-    `watch`: as of `decode`.
+    `watch`: as of `decode`; `pixels`: as of `streams_of`.
     """
-    sinks: dict[Any, Any] = dict(zip(streams_of(container), (pictures, sound), strict=False))
+    sinks: dict[Any, Any] = dict(zip(streams_of(container, pixels), (pictures, sound), strict=False))
     if seek:
         with suppress(av.FFmpegError):  # then it is read from its beginning
             container.seek(round((origin - RUN_UP) * av.time_base))
@@ -139,17 +147,19 @@ def opened(path: Path) -> InputContainer:
         raise MediaError(f"cannot be opened: {getattr(error, 'strerror', 'odd file name')}") from error
 
 
-def streams_of(container: InputContainer) -> list[VideoStream | AudioStream]:
-    """The streams to decode: a video and, where there is one, an audio stream."""
+def streams_of(container: InputContainer, pixels: int = MAX_PIXELS) -> list[VideoStream | AudioStream]:
+    """The streams to decode: a video, of at most so many pixels, and, where there is one, an audio stream."""
     video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
     if video is None:
         raise MediaError("no video stream")
     if video.codec_context is None:
         raise MediaError("no decoder for the video stream")
-    if max(video.codec_context.width, video.codec_context.height) > MAX_SIDE:
-        size = f"{video.codec_context.width}x{video.codec_context.height}"
-        raise MediaError(f"frame size {size} exceeds {MAX_SIDE} a side")
-    video.codec_context.options = {"max_pixels": str(MAX_SIDE**2)}  # holds if the size changes later
+    width, height = video.codec_context.width, video.codec_context.height
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(f"frame size {width}x{height} exceeds {MAX_SIDE} a side")
+    if width * height > pixels:
+        raise MediaError(f"frame size {width}x{height} exceeds {pixels} pixels, as many as fit into memory: scale it")
+    video.codec_context.options = {"max_pixels": str(pixels)}  # holds if the size changes later
     audio = [stream for stream in container.streams.audio if stream.codec_context is not None][:1]
     streams: list[VideoStream | AudioStream] = [video, *audio]
     for stream in streams:
@@ -368,8 +378,11 @@ def jpeg(frame: np.ndarray) -> bytes:
 
 
 def unjpeg(data: bytes) -> np.ndarray:
-    """The RGB picture, uint8 [H,W,3], of a JPEG file's bytes."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    """The RGB picture, uint8 [H,W,3], of a JPEG file's bytes. Raises MediaError for one that is too large."""
+    image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    if max(image.size) > MAX_SIDE:
+        raise MediaError(f"picture of {image.width}x{image.height} exceeds {MAX_SIDE} a side")
+    return np.asarray(image.convert("RGB"))
 
 
 def wav(samples: np.ndarray) -> bytes:

@@ -27,13 +27,22 @@ def params(cls: type[T]) -> type[T]:
     return pydantic.dataclasses.dataclass(cls, frozen=True, config=_STRICT)  # type: ignore[return-value]
 
 
+class _Plain(yaml.SafeLoader):
+    """Without aliases, of which a few lines can stand for more than any memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*{self.peek_event().anchor}) are not supported: write the value")
+        return super().compose_node(parent, index)
+
+
 def read(cls: type[T], path: str | os.PathLike[str] = "params.yaml") -> T:
     """Build `cls`, a dataclass made with `params`, from a YAML file.
 
     Raises InputError naming the file and each unknown, missing or ill-typed key.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = yaml.load(Path(path).read_text(encoding="utf-8"), _Plain)
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text that is no UTF-8
         raise InputError(f"{path}: cannot be read as YAML: {error}") from error
     return build(cls, tree, str(path))

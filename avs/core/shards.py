@@ -8,10 +8,11 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
+from avs.core.errors import InputError
 from avs.core.execute import running
 from avs.core.store import ItemStore, atomic, item_key
 
@@ -176,22 +177,42 @@ def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
+@contextmanager
+def item_at(path: Path, offset: int, *, buffering: int = -1) -> Iterator[IO[bytes]]:
+    """A shard, open where an item begins, to read the item and make sense of it.
+
+    Raises InputError that names the place for whatever goes wrong with that.
+    """
+    try:
+        with path.open("rb", buffering) as file:
+            file.seek(offset)
+            yield file
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{path}, byte {offset}: damaged, or another file: {error!r} (run: dvc repro)") from error
+
+
 def read_first(file: IO[bytes]) -> tuple[str, bytes]:
     """Name and content of the member at which the file stands, and no byte of those behind it."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         member = tar.next()
-        assert member is not None, "nothing begins here"
-        content = tar.extractfile(member)
-        assert content is not None, f"{member.name} is not a file"
-        return member.name, content.read()
+        if member is None:
+            raise ValueError("nothing begins here")
+        return member.name, _content(tar, member)
 
 
 def read_members(file: IO[bytes], limit: int | None = None) -> Iterator[tuple[str, bytes]]:
     """Names and contents from where the file stands, `limit` of them at most."""
     with tarfile.open(fileobj=file, mode="r|") as tar:
         for number, member in enumerate(tar, 1):
-            content = tar.extractfile(member)
-            assert content is not None, f"{member.name} is not a file"
-            yield member.name, content.read()
+            yield member.name, _content(tar, member)
             if number == limit:
                 return
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = None if member.issparse() else tar.extractfile(member)  # of a hole a few bytes can claim any size
+    if content is None:
+        raise ValueError(f"{member.name!r} is not a plain file")
+    return content.read()

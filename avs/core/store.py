@@ -152,6 +152,14 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def read_array(path: Path) -> np.ndarray:
+    """What `write_array` wrote. Raises InputError where it is gone, or another file."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{path}: cannot be read as .npy: {error} (run: dvc repro)") from error
+
+
 def item_key(**parts: Any) -> str:
     """The key of an item that depends on `parts` (JSON values) and on nothing else."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -26,6 +26,8 @@ from avs.core.errors import InputError
 MAX_BYTES = 16 << 30  # of all tensors of a file: views of little memory can claim more than any machine has
 MAX_PICKLE = 8 << 20  # all but the tensors' numbers; published checkpoints need less than one megabyte
 MAX_DIMS = 16
+MAX_PARTS = 100_000  # modules and tensors of a TorchScript archive
+MAX_NAME = 1000  # characters of a tensor's name in one
 _TOLD = 80  # characters of a value in a message
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -57,6 +59,8 @@ _INERT = {
     "numpy.ndarray",
     "sentencepiece.SentencePieceProcessor",
 }
+_SCRIPT = "__torch__."  # how the classes of TorchScript are called
+_LISTS = {f"torch.jit._pickle.build_{kind}list" for kind in ("int", "double", "bool", "tensor")}
 # The instructions of torch.save's own pickles (protocol 2), and what later protocols write in their place.
 _INSTRUCTIONS = (
     "PROTO STOP MARK FRAME MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD NEWOBJ BINPERSID "
@@ -87,6 +91,8 @@ class _Refused(Exception):
 def read_pickle(path: Path) -> Any:
     """Return what torch.save wrote, in its zip or its older layout, with tensors on the CPU.
 
+    Of a TorchScript archive, the tensors by their names; its code, which could write files while it is loaded, is not
+    looked at.
     Classes that are no part of weights, but known to lie beside them, come as `Inert`. Raises InputError for any
     other class or function, by its name, and for a file that is damaged or claims more than it holds.
     """
@@ -111,9 +117,9 @@ def _read_zip(archive: zipfile.ZipFile, path: Path) -> Any:
     if len(roots) != 1:
         raise _Refused("is a zip, but not one of torch.save: it has no single data.pkl")
     (root,) = roots
-    if f"{root}constants.pkl" in members:
-        raise _Refused("is a TorchScript archive: save its state dict instead")
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+    code = f"{root}code/"
+    stored = zipfile.ZIP_STORED
+    if any(member.compress_type != stored for name, member in members.items() if not name.startswith(code)):
         raise _Refused("is compressed, which torch.save never does")
     if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
         raise _Refused("was written by a big-endian machine: save it again on this kind")
@@ -128,7 +134,25 @@ def _read_zip(archive: zipfile.ZipFile, path: Path) -> Any:
 
     if members[f"{root}data.pkl"].file_size > MAX_PICKLE:
         raise _Refused(f"its data.pkl is larger than {MAX_PICKLE} bytes")
-    return _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl")), storage).load()
+    content = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl")), storage).load()
+    return _state_dict(content) if f"{root}constants.pkl" in members else content
+
+
+def _state_dict(script: Any) -> dict[str, Tensor]:
+    """The tensors of a TorchScript module and of those in it, which may be there many times over."""
+    found: dict[str, Tensor] = {}
+    modules = [("", script)]
+    for prefix, module in modules:  # to which it adds
+        if not isinstance(module, Inert) or not isinstance(module.state, dict):
+            raise _Refused(f"is TorchScript that keeps its state as {told(module)}: save its state dict instead")
+        for name, value in module.state.items():
+            if len(name := f"{prefix}{name}") > MAX_NAME or len(modules) + len(found) > MAX_PARTS:
+                raise _Refused(f"is TorchScript with names of over {MAX_NAME} characters, or over {MAX_PARTS} parts")
+            if isinstance(value, Tensor):
+                found[name] = value
+            elif isinstance(value, Inert) and value.name.startswith(_SCRIPT):
+                modules.append((f"{name}.", value))
+    return found
 
 
 def _read_legacy(file: io.BufferedReader) -> Any:
@@ -195,12 +219,14 @@ class _Unpickler(pickle._Unpickler):
         full = f"{module}.{name}"
         if full in _STORAGES:
             return _STORAGES[full]
-        if full in _INERT:
+        if full in _INERT or full.startswith(_SCRIPT):
             return _Name(full)
         known = {
             "collections.OrderedDict": _empty_dict,
             "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_parameter": _data_of,
+            "torch._utils._rebuild_parameter": _first,
+            "torch.jit._pickle.restore_type_tag": _first,
+            **dict.fromkeys(_LISTS, _first),
             "torch.Size": _as_tuple,
             "_codecs.encode": self._latin1,
         }
@@ -289,8 +315,8 @@ def _empty_dict(*items: Any) -> dict[Any, Any]:
     return {}
 
 
-def _data_of(tensor: Tensor, *_: Any) -> Tensor:
-    return tensor
+def _first(value: Any, *_: Any) -> Any:
+    return value
 
 
 def _as_tuple(numbers: Any = ()) -> tuple[Any, ...]:

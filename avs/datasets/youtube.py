@@ -271,13 +271,16 @@ def located(rows: Iterable[Annotation], segments: Iterable[Path]) -> tuple[list[
     """AVE's rows as lines of a list, and how many have no place; segments: AudioSet's `*_segments.csv` files.
 
     AVE does not say where in its YouTube video a clip begins; it chose its clips from AudioSet's ten-second
-    segments, of which each video has one.
+    segments, of which each video has one. Raises InputError for a file that is no list of them.
     """
     starts: dict[str, float] = {}
     for path in segments:
-        with path.open(encoding="utf-8", newline="") as file:
-            cells = csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True)
-            starts |= {line[0]: float(line[1]) for line in cells if len(line) > 1}
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                cells = csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True)
+                starts |= {line[0]: float(line[1]) for line in cells if len(line) > 1}
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(f"{path}: cannot be read as a list of AudioSet's segments: {error}") from error
     lines, absent = ["video\tlabel\tstart\tend\tsplit\tclip_start"], 0
     for row in rows:
         video = Path(row.video).stem

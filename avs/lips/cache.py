@@ -182,7 +182,7 @@ class MuseFeatures:
             self.meta = json.loads((folder / META).read_text())
             self._rows = {row["clip"]: row for row in map(json.loads, (folder / INDEX).open(encoding="utf-8"))}
             self._features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # a damaged file can fail in any way
             raise InputError(f"{folder}: holds no MuSE features: {error} ({_RERUN})") from None
         if self._features.shape != (self.meta["frames"], DIM):
             raise InputError(f"{folder}/{FEATURES}: {list(self._features.shape)} is not what {META} says ({_RERUN})")

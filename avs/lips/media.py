@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -23,7 +24,7 @@ from av.codec.context import Flags
 from avs.core.clips import Failed, read_table
 from avs.core.footage import FPS
 from avs.core.media import unwav, wav
-from avs.core.shards import read_members
+from avs.core.shards import item_at, read_members
 from avs.core.speech import Utterance, Word
 
 MEMBERS = ("lips.mkv", "audio.wav")  # of a clip, in their order in the shard
@@ -68,25 +69,25 @@ class SpeechShards:
 
     def lips(self, clip: SpeechClip) -> np.ndarray:
         """uint8 [T, 96, 96], grey."""
-        return unfilm(self._files(clip)["lips.mkv"])
+        with item_at(self._folder / clip.shard, clip.offset) as file:
+            return unfilm(_files(file, clip)["lips.mkv"])
 
     def audio(self, clip: SpeechClip) -> np.ndarray:
         """int16 [640 * T] at 16 kHz."""
-        return unwav(self._files(clip)["audio.wav"])
+        with item_at(self._folder / clip.shard, clip.offset) as file:
+            return unwav(_files(file, clip)["audio.wav"])
 
     def samples(self, clip: SpeechClip) -> int:
         """How long the sound is, by the size of its file alone."""
-        with (self._folder / clip.shard).open("rb") as file:
-            file.seek(clip.offset)
+        with item_at(self._folder / clip.shard, clip.offset) as file:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 sizes = {member.name: member.size for member in islice(tar, len(MEMBERS))}
-        return (sizes[f"{clip.key}/audio.wav"] - len(wav(np.zeros(0, np.int16)))) // 2
+            return (sizes[f"{clip.key}/audio.wav"] - len(wav(np.zeros(0, np.int16)))) // 2
 
-    def _files(self, clip: SpeechClip) -> dict[str, bytes]:
-        with (self._folder / clip.shard).open("rb") as file:
-            file.seek(clip.offset)
-            found = dict(read_members(file, len(MEMBERS)))
-        return {name: found[f"{clip.key}/{name}"] for name in MEMBERS}
+
+def _files(file: IO[bytes], clip: SpeechClip) -> dict[str, bytes]:
+    found = dict(read_members(file, len(MEMBERS)))
+    return {name: found[f"{clip.key}/{name}"] for name in MEMBERS}
 
 
 def film(pictures: Sequence[np.ndarray] | np.ndarray) -> bytes:
@@ -109,6 +110,6 @@ def film(pictures: Sequence[np.ndarray] | np.ndarray) -> bytes:
 
 def unfilm(data: bytes) -> np.ndarray:
     """The pictures, uint8 [T, H, W], of a file that `film` made."""
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(data), "r", format="matroska") as container:
         container.streams.video[0].codec_context.thread_count = 1
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])

@@ -245,7 +245,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         return {}
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from None
     if not isinstance(meta, dict) or not all(isinstance(value, str | bool) for value in meta.values()):
         raise InputError(f"{path}: not the description of a MuSE cache")

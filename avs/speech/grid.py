@@ -35,6 +35,7 @@ MAX_BYTES = 4 << 30  # of a part of the archive
 SPEAKERS = tuple(number for number in range(1, 35) if number != 21)  # there are no pictures of the 21st
 _TABLES = ("lips", "faces")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TIMES = re.compile(r"[0-9]{1,9} [0-9]{1,9}")
 _SPEAKER = re.compile(r"s([1-9]|[12]\d|3[0-4])")
 _WORDS = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
@@ -150,7 +151,7 @@ def _aligned(clip: str, path: Path) -> list[Word]:
         match line.split():
             case []:
                 continue
-            case [start, end, word] if start.isdecimal() and end.isdecimal() and int(start) <= int(end):
+            case [start, end, word] if _TIMES.fullmatch(f"{start} {end}") and int(start) <= int(end):
                 words.append(Word(clip, word.lower(), int(start) / UNITS, int(end) / UNITS))
             case _:
                 raise InputError(f"{path}, line {number}: must be start, end and word, in 1/{UNITS} s: {line!r}")

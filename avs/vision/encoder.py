@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -20,7 +19,7 @@ from avs.core.execute import exact_convolutions, one_thread, torch_device
 from avs.sampling.tokens import tokens
 from avs.vision.efficientnet import EfficientNetLite0
 from avs.vision.network import Network
-from avs.vision.vit import TimmViT, open_clip_network, read_clip
+from avs.vision.vit import TimmViT, open_clip_network
 
 Frames = np.ndarray | Tensor | Sequence[np.ndarray]
 
@@ -173,12 +172,12 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "auto",
     source = weights or PUBLISHED.get(name)
     with torch.random.fork_rng(devices=[]), one_thread():  # timm's random weights are not always the same in several
         torch.manual_seed(0)
-        network, read = _build(name)
+        network = _build(name)
     if source is None:
         raise InputError(f"{name} has no published weights here: give `weights` a source, or 'random'")
     if source == "random":
         return Encoder(name, network, "random", place, resolved)
-    network.load(read(weight_sources.fetch(source)))
+    network.load(read_tensors(weight_sources.fetch(source)))
     return Encoder(name, network, weight_sources.digest(source), place, resolved)
 
 
@@ -189,17 +188,17 @@ def check_name(name: str) -> None:
         raise InputError(f"encoder ({name!r}) is unknown: for example {_EXAMPLES}")
 
 
-def _build(name: str) -> tuple[Network, Callable[[Path], Mapping[str, Tensor]]]:
-    """The network with random weights, and what reads its files."""
+def _build(name: str) -> Network:
+    """With random weights."""
     check_name(name)
     kind, _, model = name.partition(":")
     if name == "efficientnet_lite0":
-        return EfficientNetLite0(), read_tensors
+        return EfficientNetLite0()
     if name == "clip_vit_b16":
-        return open_clip_network("ViT-B-16-quickgelu"), read_clip
+        return open_clip_network("ViT-B-16-quickgelu")
     if kind == "open_clip":
-        return open_clip_network(model), read_clip
-    return TimmViT(model), read_tensors
+        return open_clip_network(model)
+    return TimmViT(model)
 
 
 def _squash(frame: np.ndarray, resolution: int) -> np.ndarray:

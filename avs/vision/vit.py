@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avs.core.checkpoint import load_strict, read_tensors
+from avs.core.checkpoint import load_strict
 from avs.core.errors import InputError
 from avs.core.import_shims import mend_imports
 from avs.vision.network import Network
@@ -234,16 +232,6 @@ def open_clip_network(name: str) -> OpenClipViT:
     if "timm_model_name" in vision or not isinstance(vision.get("layers", 12), int):
         raise InputError(f"open_clip:{name} is no plain ViT: try open_clip:ViT-B-16 or a timm:NAME")
     return OpenClipViT(config)
-
-
-def read_clip(path: Path) -> dict[str, Tensor]:
-    """Tensors of a CLIP file by name: .safetensors, a pickled state dict, or OpenAI's TorchScript archive."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
-        if is_script:  # not a pickle: its own interpreter reads it, and no Python runs
-            return torch.jit.load(path, map_location="cpu").state_dict()
-    return read_tensors(path)
 
 
 def clip_tower(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

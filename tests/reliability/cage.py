@@ -13,16 +13,19 @@ import select
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.kinds import KINDS, REFUSALS  # imports all of the kit
+from tests.reliability.kind import REFUSALS
+from tests.reliability.kinds import KINDS  # imports all of the kit
 
 SECONDS = 60  # of the clock, beyond which a use hangs
 MEMORY = 2 << 30  # bytes beyond what the process has when it begins
 
 
 def main() -> None:
+    import_module("torch._dynamo")  # as PyTorch does for the first network without memory: it takes seconds
     for line in sys.stdin:
         job = json.loads(line)
         print(json.dumps(_caged(KINDS[job["kind"]].use, Path(job["path"]), Path(job["folder"]))), flush=True)

@@ -2,58 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from safetensors.numpy import save as as_safetensors
 
+from avs.audio.silero import SileroNetwork
 from avs.config import load_config
 from avs.core import archive, tars
 from avs.core.checkpoint import read_description, read_tensors
-from avs.core.clips import Clip, Failed, read_table, write_table
-from avs.core.errors import InputError
+from avs.core.clips import Failed, read_table, write_table
 from avs.core.footage import read_footage
-from avs.core.media import MediaError, jpeg, read_media, read_sound, wav, write_media
+from avs.core.media import cut_media, jpeg, read_media, read_sound, wav, write_media
 from avs.core.probe import probe
-from avs.core.shards import add_member, packed, write_shards
-from avs.datasets.annotations import read_annotations
+from avs.core.shards import packed
+from avs.core.store import ItemStore, read_array
+from avs.datasets.annotations import Annotation, read_annotations
+from avs.datasets.epic_sounds import read_sounds
+from avs.datasets.youtube import located
 from avs.lips.crops import read_landmarks, read_mean_face
 from avs.lips.published import PublishedCache, read_features
 from avs.preprocess import MediaClip, MediaShards
 from avs.speech.table import read_utterances, read_words
 from avs.speech.webdataset import read_shards, shards
+from tests.reliability.kind import REFUSALS, SECONDS, Kind, Shard, each, put, sound, texts, written
+from tests.reliability.kinds_of_speech import KINDS_OF_SPEECH
 
-REFUSALS = (InputError, MediaError)  # what a user reads in one line
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 2
-Use = Callable[[Path, Path], Any]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """`good()` gives whole files; `use(path, folder)` reads one as the kit does, writing below `folder` only."""
-
-    name: str
-    good: Callable[[], list[bytes]]
-    use: Use
-    text: bool = False
-
-
-def _written(suffix: str, write: Callable[[Path], object]) -> bytes:
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"file{suffix}"
-        write(path)
-        return path.read_bytes()
 
 
 def _frames(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -61,75 +47,47 @@ def _frames(count: int, seed: int = 0) -> list[np.ndarray]:
     return [np.kron(frame, np.ones((8, 8, 1), np.uint8)) for frame in coarse]
 
 
-def _sound(seconds: int = SECONDS) -> np.ndarray:
-    return (8000 * np.sin(np.arange(seconds * 16000) / 9)).astype(np.int16)
-
-
 def _videos() -> list[bytes]:
-    def write(suffix: str, fps: int, sound: bool) -> bytes:
+    def write(suffix: str, fps: int, audio: np.ndarray | None) -> bytes:
         frames = _frames(fps * SECONDS, fps)
-        return _written(suffix, lambda path: write_media(path, frames, fps=fps, audio=_sound() if sound else None))
+        return written(suffix, lambda path: write_media(path, frames, fps=fps, audio=audio))
 
-    return [write(".mp4", 25, True), write(".mp4", 5, False), write(".mkv", 10, True), write(".avi", 5, True)]
+    heard = sound()
+    return [write(".mp4", 25, heard), write(".mp4", 5, None), write(".mkv", 10, heard), write(".avi", 5, heard)]
 
 
 def _use_video(path: Path, folder: Path) -> None:
-    for look in (
+    each(
         lambda: read_media(path, SECONDS),
         lambda: read_media(path, SECONDS, start=3),
         lambda: probe(path, SECONDS),
         lambda: read_footage(path, lambda number, picture: None, longest=10),
-    ):
-        _refused_or(look)
+        lambda: cut_media(path, folder / "cut.mkv", 0.5, 1.5),
+    )
 
 
-def _refused_or(look: Callable[[], object]) -> None:
-    """All that reads a file has its turn, also where another refuses it."""
-    with suppress(*REFUSALS):
-        look()
+def _clip(key: str, shard: str = "", offset: int = 0) -> MediaClip:
+    return MediaClip(key, "train", "dog", 0, 1, SECONDS, "clip.mp4", "0" * 64, "1" * 64, shard=shard, offset=offset)
 
 
-def _clip(number: int) -> Clip:
-    return Clip(f"{number}-clip", "train", "dog", 0, 1, SECONDS, "clip.mp4", "0" * 64, media="1" * 64)
-
-
-def _write_shards(folder: Path) -> None:
-    contents = {"audio.wav": wav(_sound())} | {f"frames/{t}.jpg": jpeg(f) for t, f in enumerate(_frames(SECONDS))}
-
-    def append(tar: Any, shard: str, clip: Clip) -> MediaClip:
-        offset = tar.offset
-        for name, content in contents.items():
-            add_member(tar, f"{clip.key}/{name}", content)
-        return MediaClip(**vars(clip), shard=shard, offset=offset)
-
-    write_table(folder / "index.tsv", write_shards([_clip(0), _clip(1)], folder, append), MediaClip)
-    write_table(folder / "failures.tsv", [], Failed)
-
-
-def _shard_bytes() -> bytes:
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as place:
-        _write_shards(Path(place))
-        return (Path(place) / "shard-00000.tar").read_bytes()
+def _media() -> Shard:
+    pictures = {f"frames/{t}.jpg": jpeg(frame) for t, frame in enumerate(_frames(SECONDS))}
+    return Shard({"audio.wav": wav(sound())} | pictures, _clip)
 
 
 def _use_shard(path: Path, folder: Path) -> None:
-    media = folder / "media"
-    _write_shards(media)
-    (media / "shard-00000.tar").write_bytes(path.read_bytes())
-    found = MediaShards(media)
-    for clip in found.clips:
-        found.frames(clip)
-        found.waveform(clip)
+    _media().beside(path, folder / "media")
+    write_table(folder / "media/failures.tsv", [], Failed)
+    found = MediaShards(folder / "media")
+    each(*(lambda look=look, clip=clip: look(clip) for clip in found.clips for look in (found.frames, found.waveform)))
 
 
 def _index() -> list[bytes]:
-    return [_written(".tsv", lambda path: write_table(path, [_clip(n) for n in range(3)], Clip))]
+    return [written(".tsv", lambda path: write_table(path, [_clip(key) for key in "abc"], MediaClip))]
 
 
 def _use_index(path: Path, folder: Path) -> None:
-    for clip in read_table(path, Clip):
+    for clip in read_table(path, MediaClip):
         clip.event()
 
 
@@ -143,28 +101,33 @@ _AVE = "Category&VideoID&Quality&StartTime&EndTime\nChurch bell&RUhOCu3LNXM&good
 
 
 def _use_tsv(path: Path, folder: Path) -> None:
-    _refused_or(lambda: read_annotations(path, 10))
-    _refused_or(lambda: read_annotations(path, 10, check=False))
-    _refused_or(lambda: read_utterances(path, folder))
-    read_words(path, ["a", "b"])
+    each(
+        lambda: read_annotations(path, 10),
+        lambda: read_annotations(path, 10, check=False),
+        lambda: read_utterances(path, folder),
+        lambda: read_words(path, ["a", "b"]),
+    )
 
 
 def _arrays() -> list[bytes]:
     shapes = {"features": (5, 512), "points": (9, 68, 2), "face": (68, 2)}
     draw = np.random.default_rng(0)
-    return [_written(".npy", lambda p, s=s: np.save(p, draw.standard_normal(s).astype("f4"))) for s in shapes.values()]
+    return [written(".npy", lambda p, s=s: np.save(p, draw.standard_normal(s).astype("f4"))) for s in shapes.values()]
 
 
 def _use_array(path: Path, folder: Path) -> None:
-    for read in (read_features, read_landmarks, read_mean_face):
-        _refused_or(lambda read=read: np.asarray(read(path)).sum())
+    readers = (read_features, read_landmarks, read_mean_face, read_array)
+    each(*(lambda read=read: np.asarray(read(path)).sum() for read in readers))
+
+
+_ROW = '{"cache_path": "ab/ab.npy", "dataset": "grid", "video": "a.mp4", "start_time": 0, "end_time": 1.5}\n' * 2
 
 
 def _use_cache_index(path: Path, folder: Path) -> None:
-    (folder / "cache").mkdir()
-    (folder / "cache/index.jsonl").write_bytes(path.read_bytes())
-    (folder / "cache/meta.json").write_bytes(path.read_bytes()[:400])
-    len(PublishedCache(folder / "cache"))
+    """As the index of a cache, and as what describes one."""
+    put(folder / "index/index.jsonl", path.read_bytes())
+    put(folder / "meta/meta.json", path.read_bytes())
+    each(lambda: PublishedCache(folder / "index"), lambda: PublishedCache(folder / "meta"))
 
 
 def _safetensors() -> list[bytes]:
@@ -173,8 +136,7 @@ def _safetensors() -> list[bytes]:
 
 
 def _use_safetensors(path: Path, folder: Path) -> None:
-    _refused_or(lambda: read_description(path))
-    read_tensors(path)
+    each(lambda: read_description(path), lambda: read_tensors(path))
 
 
 def _pickles() -> list[bytes]:
@@ -207,6 +169,8 @@ def _zips() -> list[bytes]:
 
 
 def _use_zip(path: Path, folder: Path) -> None:
+    with suppress(*REFUSALS):
+        archive.contents_key(path)
     archive.unpack(path, folder / "unpacked")
 
 
@@ -228,35 +192,76 @@ def _use_tar(path: Path, folder: Path) -> None:
         for part in tars.contents(path).values():
             part.read(1 << 20)
 
-    _refused_or(walk)
-    (folder / "sets").mkdir()
-    path.rename(folder / "sets/lrs2-train-0.tar")
+    put(folder / "sets/lrs2-train-0.tar", path.read_bytes())
     found = shards(folder / "sets", ["lrs2"])
-    read_shards(folder / "sets", found, ["train"], {}, None)
+    each(walk, lambda: read_shards(folder / "sets", found, ["train"], {}, None))
 
 
 def _use_params(path: Path, folder: Path) -> None:
     load_config(path)
 
 
-def _text(*texts: str) -> Callable[[], list[bytes]]:
-    return lambda: [text.encode() for text in texts]
+def _orders() -> list[bytes]:
+    def write(path: Path, rows: list[int], **how: Any) -> None:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("order", data=rows, **how)
+
+    return [
+        written(".h5", partial(write, rows=[1, 0])),
+        written(".h5", partial(write, rows=list(range(2)), chunks=(2,), compression="gzip")),
+    ]
+
+
+def _use_order(path: Path, folder: Path) -> None:
+    put(folder / "ave/train_order.h5", path.read_bytes())
+    read_annotations(put(folder / "ave/Annotations.txt", _AVE), 10)
+
+
+_SOUNDS = "annotation_id,video_id,start_timestamp,stop_timestamp,class\nx,P01_01,00:00:01.5,00:00:03.0,cut\n"
+_SEGMENTS = '# YTID, start_seconds, end_seconds, labels\nRUhOCu3LNXM, 30.000, 40.000, "/m/0,/m/1"\n'
+
+
+def _use_csv(path: Path, folder: Path) -> None:
+    put(folder / "epic/EPIC_Sounds_train.csv", path.read_bytes())
+    rows = [Annotation("RUhOCu3LNXM.mp4", "bell", 0, 10, 10)]
+    each(lambda: read_sounds(folder / "epic"), lambda: located(rows, [path]))
+
+
+def _scripts() -> list[bytes]:
+    out = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), out)
+    return [out.getvalue()]
+
+
+def _use_script(path: Path, folder: Path) -> None:
+    each(lambda: read_tensors(path), lambda: SileroNetwork(path))
+
+
+def _item() -> list[bytes]:
+    content = written(".npy", lambda path: np.save(path, np.ones(20, np.float32)))
+    return [hashlib.sha256(content).digest() + content]
+
+
+def _use_item(path: Path, folder: Path) -> None:
+    os.environ["AVS_STORE"] = str(folder / "store")  # of this process alone
+    put(ItemStore("kind").path("00ab"), path.read_bytes())
+    ItemStore("kind").load_array("00ab")
 
 
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("clip.mp4", _videos, _use_video),
-        Kind("sound.wav", lambda: [wav(_sound())], lambda path, folder: read_sound(path)),
-        Kind("shard.tar", lambda: [_shard_bytes()], _use_shard),
+        Kind("sound.wav", lambda: [wav(sound())], lambda path, folder: read_sound(path)),
+        Kind("shard.tar", lambda: _media().good(), _use_shard),
         Kind("index.tsv", _index, _use_index, text=True),
-        Kind("rows.tsv", _text(_SPEECH, _WORDS, _LOCAL), _use_tsv, text=True),
-        Kind("Annotations.txt", _text(_AVE), lambda path, folder: read_annotations(path, 10), text=True),
+        Kind("rows.tsv", texts(_SPEECH, _WORDS, _LOCAL), _use_tsv, text=True),
+        Kind("Annotations.txt", texts(_AVE), lambda path, folder: read_annotations(path, 10), text=True),
         Kind("params.yaml", lambda: [(ROOT / "params.yaml").read_bytes()], _use_params, text=True),
         Kind("array.npy", _arrays, _use_array),
         Kind(
             "index.jsonl",
-            _text('{"key": "ab", "video": "a.mp4", "start": 0, "end": 1.5}\n{"key": "cd", "video": "b.mp4"}\n'),
+            texts(_ROW, '{"checkpoint_sha256": "0", "trained": true}'),
             _use_cache_index,
             text=True,
         ),
@@ -264,5 +269,10 @@ KINDS = {
         Kind("model.pt", _pickles, _use_pickle),
         Kind("set.zip", _zips, _use_zip),
         Kind("samples.tar", _tars, _use_tar),
+        Kind("order.h5", _orders, _use_order),
+        Kind("rows.csv", texts(_SOUNDS, _SEGMENTS), _use_csv, text=True),
+        Kind("script.pt", _scripts, _use_script),
+        Kind("item", _item, _use_item),
+        *KINDS_OF_SPEECH,
     )
 }
