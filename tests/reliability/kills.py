@@ -162,8 +162,8 @@ def _end_rest(leader: int) -> None:
 
 
 def items(store: Path) -> dict[Path, int]:
-    """Finished items, and when each was written."""
-    files = [path for path in store.glob("*/??/*") if path.is_file() and not path.name.startswith(".")]
+    """Finished items, and when each was written. What has an ending beside them is a second name of a shard."""
+    files = [path for path in store.glob("*/??/*") if path.is_file() and "." not in path.name]
     return {path: path.stat().st_mtime_ns for path in files}
 
 

@@ -35,6 +35,7 @@ TINY: Mapping[str, Any] = {
     "speech_data.demo.test": 2,
     "speech_data.demo.speakers": 2,
     "avsr.max_steps": 4,
+    "avsr.babble": 1,
     "avsr.conditions": ["clean", "snr_0"],
     "execution.workers": 2,
 }
