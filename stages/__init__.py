@@ -42,7 +42,8 @@ def run(stage: Callable[[Any], dict[str, Any]], name: str = "", needs: type | No
 
     name: as DVC calls it, where its module and arguments do not say so. needs: the blocks that the stage reads, so
     that it begins sooner where another stage has checked the same file.
-    A mistake of the user's is told in one line. Ctrl-C and SIGTERM stop it at once, which loses nothing finished.
+    A mistake of the user's, and what the machine lacks, is told in one line. Ctrl-C and SIGTERM stop it at once, which
+    loses nothing finished.
     """
     from avs.core.errors import InputError
     from avs.core.execute import leave
@@ -63,11 +64,12 @@ def run(stage: Callable[[Any], dict[str, Any]], name: str = "", needs: type | No
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
     except Exception as error:
-        said = _out_of_memory(error) or (isinstance(error, OSError) and f"{error} (mended, the same command goes on)")
-        if not said:
+        if said := _out_of_memory(error):
+            print(f"{name}: error: {said}", file=sys.stderr, flush=True)
+            leave(1)  # some of its threads may wait for memory for ever
+        if not isinstance(error, OSError):
             raise
-        print(f"{name}: error: {said}", file=sys.stderr, flush=True)
-        leave(1)
+        sys.exit(f"{name}: error: {error} (mended, the same command goes on)")
     except KeyboardInterrupt:
         with suppress(OSError):  # nobody may be there to read it
             print(f"{name}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
