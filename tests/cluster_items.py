@@ -16,6 +16,12 @@ def square(x: int) -> int:
     return x * x
 
 
+def hang_on_two(x: int) -> int:
+    if x == 2:
+        threading.Event().wait()
+    return x
+
+
 def leave_a_mark(folder: Path, doomed: str, item: int) -> int:
     """On the doomed node for ever, and elsewhere not before that has begun."""
     (folder / f"{item}.{uuid4()}").touch()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_items import leave_a_mark, square
+from cluster_items import hang_on_two, leave_a_mark, square
 from speech_clips import write_speech
 
 from avs.audio.eventness import EventnessParams
@@ -114,7 +114,7 @@ def test_eventness_and_lips_on_a_cluster_give_the_bytes_of_a_local_run(
 
 def test_an_item_that_kills_its_workers_fails_alone(execution: ExecutionParams, capfd: pytest.CaptureFixture) -> None:
     results = map_items(square, range(40), execution, "square")
-    died = "its worker died 3 times: out of memory, or a fault in a decoder"
+    died = "its worker died 3 times: out of memory, a fault in a decoder, or more than 3600 s (execution.timeout)"
     failures = {3: Failure("three is not for us"), 5: Failure(died)}
     assert results == [failures.get(x, x * x) for x in range(40)]
     printed, said = capfd.readouterr()
@@ -122,6 +122,14 @@ def test_an_item_that_kills_its_workers_fails_alone(execution: ExecutionParams, 
     assert all(line.startswith("square: a worker on ") for line in said.splitlines())
     with pytest.raises(InputError, match=r"square: 1 of 4 failed, first clip-3: three is not for us"):
         save_all(square, [Job((f"clip-{x}",), x) for x in range(1, 5)], execution, "square")
+
+
+def test_an_item_that_hangs_fails_alone(execution: ExecutionParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_TRIES", 1)
+    hung, *others = map_items(hang_on_two, [2, 3, 4], replace(execution, timeout=2), "hang")
+    assert others == [3, 4]
+    assert isinstance(hung, Failure)
+    assert "more than 2 s (execution.timeout)" in hung.reason
 
 
 def test_the_death_of_a_node_costs_only_what_it_had_in_hand(

@@ -38,6 +38,23 @@ if __name__ == "__main__":
     run(main)
 """
 
+LACKING = """
+import errno
+
+from stages import run
+
+error = {error}
+{at_once}
+
+
+def main(config):
+    raise error
+
+
+if __name__ == "__main__":
+    run(main)
+"""
+
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
@@ -104,3 +121,40 @@ def test_a_missing_device_is_told_before_any_work(stage: Path) -> None:
         printed, said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (1, "")
     assert said.startswith("stuck: error: device ('cuda') is not here: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ('MemoryError("Unable to allocate 9 TiB")', "out of memory (Unable to allocate 9 TiB): give it more"),
+        ('RuntimeError("DefaultCPUAllocator: can\'t allocate memory")', "out of memory (DefaultCPUAllocator: can't"),
+        ('OSError(errno.ENOSPC, "No space left", "there")', "[Errno 28] No space left: 'there' (mended, the same"),
+    ],
+)
+def test_what_a_machine_lacks_is_one_line(stage: Path, error: str, said: str) -> None:
+    (stage / "stuck.py").write_text(LACKING.format(error=error, at_once=""))
+    with started(stage) as process:
+        printed, told = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (1, "")
+    assert told.startswith(f"stuck: error: {said}")
+    assert told.count("\n") == 1
+
+
+def test_too_little_memory_to_import_is_one_line_too(stage: Path) -> None:
+    text = LACKING.format(
+        error='ImportError("lib.so: failed to map segment from shared object")', at_once="raise error"
+    )
+    (stage / "stuck.py").write_text(text)
+    with started(stage) as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert told.startswith("stuck: error: out of memory (lib.so: failed to map segment from shared object): give it")
+
+
+def test_other_mistakes_keep_their_trace(stage: Path) -> None:
+    (stage / "stuck.py").write_text(LACKING.format(error='RuntimeError("of the code")', at_once=""))
+    with started(stage) as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in told
+    assert "of the code" in told

@@ -172,3 +172,16 @@ def test_where_results_cannot_be_copied_is_told_before_and_after(
     write_json(Path("results/p0/metrics.json"), {"a": 1})
     store.copy_results("p0", tmp_path / "file")
     assert "results could not be copied: Not a directory" in capsys.readouterr().err
+
+
+def end_as_torch_save_does() -> None:
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    finally:
+        raise RuntimeError("unexpected pos 99648 vs 99542")
+
+
+def test_what_the_disk_said_is_not_buried(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*network.pt'"), atomic(tmp_path / "network.pt"):
+        end_as_torch_save_does()
+    assert list(tmp_path.iterdir()) == []

@@ -124,9 +124,11 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # writing to an open file doesn't tell which
         Path(name).unlink(missing_ok=True)
+        told = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save buries what the disk said
+        if isinstance(told, OSError) and told.filename is None:
+            told.filename = str(path)  # writing to an open file doesn't tell which
+            raise told from None
         raise
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from avs.core.clips import Clip, read_table
 from avs.core.errors import InputError
+from avs.core.store import read_array
 from avs.localization.arms import Proposal, propose_all
 from avs.localization.recall import recall_table
 from avs.sampling.anchors import AnchorParams
@@ -28,7 +29,7 @@ def evaluate_anchors(
     """
     clips = read_table(eventness / "index.tsv", Clip)
     meta = json.loads((eventness / "meta.json").read_text())
-    proposals = propose_all(np.load(eventness / "scores.npy"), meta["scale"]["std_threshold"], k=k, p=anchors)
+    proposals = propose_all(read_array(eventness / "scores.npy"), meta["scale"]["std_threshold"], k=k, p=anchors)
     found = {name: _evaluate(clips, proposals, name, k) for name in splits}
     metrics, *others = ({"failed_clips": meta["failed_clips"]} | numbers for numbers, _ in found.values())
     if others:

@@ -11,6 +11,7 @@ import torch
 
 from avs.core.clips import Clip, class_names, read_table, targets
 from avs.core.errors import InputError
+from avs.core.store import read_array
 from avs.localization.arms import ARMS, Proposal, check_budgets, propose_all
 from avs.localization.layout import Material, curve_plans, lay_out
 from avs.localization.train import Inputs, P0Params, train_and_predict
@@ -58,11 +59,11 @@ def load_study(
     if meta["patch_size"] != budget.patch_size:
         raise InputError(f"budget.patch_size ({budget.patch_size}) must be the encoder's ({meta['patch_size']})")
     budget.require_a_high_second(clips[0].seconds)
-    scores = np.load(eventness / "scores.npy")
+    scores = read_array(eventness / "scores.npy")
     audio_meta = json.loads((eventness / "meta.json").read_text())
     proposals = propose_all(scores, audio_meta["scale"]["std_threshold"], k=k, p=anchors, cap=budget.max_high)
     gflops = {r: meta["gflops"][str(r)] for r in budget.resolutions}
-    motion = np.load(cache / "motion.npy")
+    motion = read_array(cache / "motion.npy")
     material = Material(clips, proposals, motion, gflops, budget, k)
     every = {
         name: lay_out(name, material, p.seeds)
@@ -73,8 +74,8 @@ def load_study(
         clips=clips,
         classes=class_names(clips),
         scores=scores,
-        audio_features=np.load(eventness / "features.npy"),
-        features={r: np.load(cache / f"res_{r}.npy") for r in budget.resolutions},
+        audio_features=read_array(eventness / "features.npy"),
+        features={r: read_array(cache / f"res_{r}.npy") for r in budget.resolutions},
         gflops=gflops,
         proposals=proposals,
         motion=motion,

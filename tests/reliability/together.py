@@ -26,6 +26,12 @@ def trial(scenario: Scenario, reference: Reference, seed: int, folder: Path) -> 
         f"clone {n}: other outs" for n, w in enumerate(works) if project.digests(w, scenario.outs) != reference.outs
     ]
     found += [f"torn: {name}" for name in torn(folder / "store")]
-    found += [f"left behind: {path.name}" for path in (folder / "store").rglob(".partial-*")]
+    found += [f"left behind: {path.name}" for path in folder.rglob(".partial-*")]
+    found += [f"clone {n}: DVC's lock is left" for n, w in enumerate(works) if _is_locked(w / ".dvc/tmp/rwlock")]
     row = {"scenario": scenario.name, "items": len(items(folder / "store"))}
     return row | ({"fault": "; ".join(found)} if found else {})
+
+
+def _is_locked(path: Path) -> bool:
+    """DVC's list of who reads and writes what."""
+    return path.exists() and path.read_text().strip() not in ("", "{}")
