@@ -20,7 +20,6 @@ _CHOICES = {
     "k": (1, 2),
     "p0.seeds": (2, 3),
     "p0.epochs": (1, 2, 3),
-    "p0.seed": (0, 1),
     "eventness.method": ("energy", "energy_delta"),
     "data.demo.train": (8, 9),
     "execution.workers": (1, 2),
